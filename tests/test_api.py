@@ -25,7 +25,8 @@ PUBLIC = {
     "SAMPLERS", "SCHEDULES", "SOLVERS", "BadInput", "Choice", "Comparison", "Condition", "DataSet",
     "Diverged", "Domain", "Evaluation", "Interrupted", "Laws", "Loss", "Metric", "Model",
     "NetworkOptions", "Noise", "Objective", "Recipe", "Run", "Samples", "Score", "Source", "Stage",
-    "compare", "dataset", "evaluate", "load", "plugin", "recipe", "resume", "train", "verify",
+    "compare", "compare_runs", "dataset", "evaluate", "load", "plugin", "recipe", "resume",
+    "train", "verify",
 }  # fmt: skip
 """What is public; a name that is added or taken away is told here."""
 

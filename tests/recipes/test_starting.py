@@ -175,18 +175,18 @@ def test_a_run_that_has_saved_nothing_takes_its_first_weights_again(runs, two_di
     straight, _, _ = train(recipe("vae"), two_digits, tmp_path / "whole", start=start)
     origin = tmp_path / "origin"
     origin.symlink_to(runs / "vae")
-    begun, _, _ = train(
+    unsaved, _, _ = train(
         recipe("vae"),
         two_digits,
         tmp_path / "begun",
         start=Start(origin, start.freeze),
         stop=Stop(),
     )
-    run, events = go_on(begun.path, data=two_digits, session=Session())
+    run, events = go_on(unsaved.path, data=two_digits, session=Session())
     list(events)
     a, b = straight.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert all(torch.equal(a.weights[k], b.weights[k]) for k in a.weights)
-    begun, _, _ = train(
+    unsaved, _, _ = train(
         recipe("vae"),
         two_digits,
         tmp_path / "again",
@@ -196,7 +196,7 @@ def test_a_run_that_has_saved_nothing_takes_its_first_weights_again(runs, two_di
     origin.unlink()
     train(recipe("vae"), two_digits, origin)
     with pytest.raises(BadInput, match="have changed since"):
-        go_on(begun.path, data=two_digits, session=Session())
+        go_on(unsaved.path, data=two_digits, session=Session())
 
 
 def test_fields_of_the_model_are_the_runs_and_those_of_training_the_recipes(runs, tmp_path):

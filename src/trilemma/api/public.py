@@ -1,6 +1,7 @@
 """All that `import trilemma` offers, in one file; `trilemma/__init__.py` asks here for a name.
 
-What is done:       train, resume, load, evaluate, compare, verify, dataset, recipe, plugin
+What is done:       train, resume, load, evaluate, compare, compare_runs, verify,
+                    dataset, recipe, plugin
 What comes of it:   Run, Samples, Evaluation, Comparison, Laws, DataSet
 What goes wrong:    BadInput, Diverged, Interrupted
 What is written:    Recipe, Choice, Model, Objective, Loss, Stage, Condition, Noise, Domain,
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilemma.api.comparing import Comparison, compare
+from trilemma.api.comparing import Comparison, compare, compare_runs
 from trilemma.api.data import dataset
 from trilemma.api.evaluating import Evaluation, evaluate
 from trilemma.api.run import Run, load
@@ -77,6 +78,7 @@ __all__ = [
     "Source",
     "Stage",
     "compare",
+    "compare_runs",
     "dataset",
     "evaluate",
     "load",

@@ -241,7 +241,7 @@ class Run:
             BadInput: It exists, or may not be written.
         """
         target = Path(folder).expanduser()
-        export(self.path, target, warn=warn)
+        export(self.loaded, target)
         return target
 
     @property

@@ -76,15 +76,15 @@ def _column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     []
     """
     first, *columns = zip(*rows, strict=True)
-    whole = [max(map(len, first)), *(max(map(len, column)) for column in columns)]
+    full_widths = [max(map(len, first)), *(max(map(len, column)) for column in columns)]
     words = [[max(map(len, cell.split()), default=0) for cell in column] for column in columns]
-    narrowest = [whole[0], *map(max, words)]
+    narrowest = [full_widths[0], *map(max, words)]
     available = width - GAP * len(columns)
     if sum(narrowest) > available:
         return []
 
     def cut(limit: int) -> list[int]:
-        return [min(w, max(n, limit)) for w, n in zip(whole, narrowest, strict=True)]
+        return [min(w, max(n, limit)) for w, n in zip(full_widths, narrowest, strict=True)]
 
     widths = narrowest
     for limit in range(1, available + 1):

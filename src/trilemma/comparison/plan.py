@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trilemma.comparison.cells import Cell, Grid, Settings, cells, check
+from trilemma.comparison.table import Heading, Table, table
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
+from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.catalog import fitting, recipe_class
 from trilemma.recipes.evaluate import default_samples
 from trilemma.recipes.run_data import plugins_of
+from trilemma.recipes.runs import folder_name
 
 __all__ = ["Plan", "Ready"]
 
@@ -125,6 +129,45 @@ class Plan:
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds of the grid, if it has any."""
         return tuple(int(seed) for seed in dict(self.grid).get("seed", ()))
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether the same comparison, finished, is written again: it is trained anew."""
+        return False
+
+    @property
+    def stem(self) -> str:
+        """Return what the name of its folder begins with."""
+        return folder_name(Path(self.data).name)
+
+    def table(self, runs: Sequence[Evaluation]) -> Table:
+        """Put its runs together, with what they come to.
+
+        Arguments:
+            runs: In the order of the cells; then samples that were ready.
+        """
+        heading = Heading(
+            data=self.data,
+            seed=self.seed,
+            seeds=self.seeds,
+            minutes=self.minutes,
+            grid=self.grid,
+            settings=self.settings,
+        )
+        return table(heading, runs, self._pictured(runs))
+
+    def _pictured(self, runs: Sequence[Evaluation]) -> list[str]:
+        """Name the folder that is looked at for each row: of the first seed that was measured."""
+        ready_folders = [f"runs/{ready.folder}" for ready in self.ready]
+        cells = self.cells()
+        if not self.seeds:
+            return [f"runs/{cell.folder}" for cell in cells] + ready_folders
+        chosen: dict[str, tuple[bool, str]] = {}
+        for cell, run in zip(cells, runs, strict=False):
+            measured = bool(run.metrics)
+            if cell.label not in chosen or measured > chosen[cell.label][0]:
+                chosen[cell.label] = measured, f"runs/{cell.folder}"
+        return [folder for _, folder in chosen.values()] + ready_folders
 
     def is_of(self, recorded: object) -> bool:
         """Tell whether recorded values are this comparison's, wherever the data lie now."""

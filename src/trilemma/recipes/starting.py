@@ -268,8 +268,8 @@ def _travelling(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _shapes(name: str, tensor: Tensor, weights: Mapping[str, Tensor]) -> str:
-    there = str(list(weights[name].shape)) if name in weights else "nothing"
-    return f"{list(tensor.shape)} here, {there} there"
+    source_shape = str(list(weights[name].shape)) if name in weights else "nothing"
+    return f"{list(tensor.shape)} here, {source_shape} there"
 
 
 def _listed(names: Sequence[str]) -> str:

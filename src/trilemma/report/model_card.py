@@ -10,7 +10,7 @@ References:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,26 @@ from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.metric import Metric
 from trilemma.metrics.registry import quantity
 from trilemma.recipes.evaluate import evaluation_of
-from trilemma.recipes.runs import Loaded, load
+from trilemma.recipes.runs import Loaded
 from trilemma.training.environment import environments
 from trilemma.training.exported import is_exported, write_exported
 
 __all__ = ["export", "model_card"]
 
 
-def export(path: Path, target: Path, *, warn: Callable[[str], None]) -> Loaded:
+def export(loaded: Loaded, target: Path) -> None:
     """Write a run's averaged weights, its record and its model card into a new folder.
 
     Paths of the machine that it was trained on are cut down to their last name.
 
     Arguments:
-        path: The run.
+        loaded: The run.
         target: The folder; nothing may be there.
-        warn: Called when a damaged checkpoint is passed over.
-
-    Returns:
-        What was exported.
 
     Raises:
-        BadInput: It is no run or holds no weights, it is an exported folder itself, or the target
-            exists or may not be written.
+        BadInput: The run is an exported folder itself, or the target exists or may not be written.
     """
-    loaded = load(path, warn=warn)
+    path = loaded.run.path
     record = loaded.run.recipe
     if is_exported(record):
         raise BadInput(f"{path} is an export already; copy the folder.")
@@ -60,7 +55,6 @@ def export(path: Path, target: Path, *, warn: Callable[[str], None]) -> Loaded:
         travelling["start"] = {**record["start"], "run": origin}
     card = model_card(loaded, evaluation_of(path), target.resolve().name)
     write_exported(target, travelling, loaded.model.state_dict(), step=loaded.step, card=card)
-    return loaded
 
 
 def model_card(loaded: Loaded, evaluation: Evaluation | None, folder: str) -> str:
@@ -74,7 +68,7 @@ def model_card(loaded: Loaded, evaluation: Evaluation | None, folder: str) -> st
     recipe, record = loaded.recipe, loaded.run.recipe
     name = record["data"].get("name", record["data"]["source"])
     sections = {
-        "How to use it": _usage(folder),
+        "How to use it": _usage(recipe.name, folder),
         "Data": _data(loaded),
         "Training": _training(loaded),
         "Measured": _measured(evaluation, loaded.step, folder),
@@ -98,7 +92,7 @@ def model_card(loaded: Loaded, evaluation: Evaluation | None, folder: str) -> st
     return "\n".join(lines) + "\n"
 
 
-def _usage(folder: str) -> list[str]:
+def _usage(recipe: str, folder: str) -> list[str]:
     return [
         "```python",
         "import trilemma as tl",
@@ -108,7 +102,7 @@ def _usage(folder: str) -> list[str]:
         "",
         "```sh",
         f"trilemma sample {folder} -n 16",
-        "trilemma train RECIPE --from FOLDER --data YOUR_DATA   # goes on from these weights",
+        f"trilemma train {recipe} --from {folder} --data YOUR_DATA",
         "```",
         "",
         "`recipe.json` holds size and sha256 of `model.safetensors`; they are compared when it is "
@@ -141,16 +135,17 @@ def _training(loaded: Loaded) -> list[str]:
     seconds = values.get("train_seconds", values.get("seconds"))
     budget = record["budget"]
     amount = f"{budget['steps']:,} steps" if budget.get("steps") else f"{budget['minutes']:g} min"
-    places = [
-        f"{place.get('processor', 'a processor that is not known')}, {place.get('threads', '?')} "
-        f"threads, {place.get('device', '?')}, torch {place.get('torch', '?')}"
-        for place in environments(run)
+    machines = [
+        f"{machine.get('processor', 'a processor that is not known')}, "
+        f"{_counted(machine.get('threads', 0), 'thread')}, {machine.get('device', '?')}, "
+        f"torch {machine.get('torch', '?')}"
+        for machine in environments(run)
     ]
     lines = [
         f"- budget: {amount}; these weights are of step {loaded.step:,}"
         + (f", after {duration(seconds)} of training" if seconds else ""),
-        f"- machine: {'; then '.join(dict.fromkeys(places))}",
-        f"- seed {record['seed']}, {record.get('processes', 1)} process(es), trilemma "
+        f"- machine: {'; then '.join(dict.fromkeys(machines))}",
+        f"- seed {record['seed']}, {_counted(record.get('processes', 1), 'process')}, trilemma "
         f"{record.get('version', '?')}, commit {run.environment.get('commit') or 'not known'}",
         f"- fields: {', '.join(f'{k} {v}' for k, v in written(record['fields']).items())}",
     ]
@@ -169,8 +164,8 @@ def _measured(evaluation: Evaluation | None, step: int, folder: str) -> list[str
         return [f"Nothing was measured of it; `trilemma evaluate {folder}` does."]
     lines = [
         f"Of {evaluation.n:,} samples, seed {evaluation.seed}, on the {evaluation.split} split of "
-        f"{evaluation.data} ({evaluation.device}, {evaluation.threads} threads). The floor is "
-        "what training examples reach in the place of samples; the interval is 95 %.",
+        f"{evaluation.data} ({evaluation.device}, {_counted(evaluation.threads, 'thread')}). "
+        "The floor is what training examples reach in the place of samples; the interval is 95 %.",
     ]
     if evaluation.step != step:
         lines.append(f"It was measured at step {evaluation.step:,}, and not at step {step:,}.")
@@ -199,10 +194,12 @@ def _measured(evaluation: Evaluation | None, step: int, folder: str) -> list[str
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     if evaluation.skipped:
         reasons = [
-            f"{quantity(name).label} ({why.rstrip('.')})"
-            for name, why in evaluation.skipped.items()
+            f"{what.label} ({why.rstrip('.')})"
+            for what, why in ((quantity(k), why) for k, why in evaluation.skipped.items())
+            if isinstance(what, Metric) and what.ranks
         ]
-        lines += ["", f"Not measured: {'; '.join(reasons)}."]
+        if reasons:
+            lines += ["", f"Not measured: {'; '.join(reasons)}."]
     return lines
 
 
@@ -220,16 +217,29 @@ def _limits(loaded: Loaded, evaluation: Evaluation | None) -> list[str]:
         lines.append(f"- When training ended it was {state}: more of it would change the figures.")
     alarms = {e.values["message"] for e in loaded.run.events() if e.kind == "alert"}
     lines += [f"- While it trained: {sentence}" for sentence in sorted(alarms)]
-    for name in evaluation.metrics if evaluation else ():
-        if isinstance(what := quantity(name), Metric):
-            lines.append(f"- {what.label}: {what.failure}")
+    measured = [quantity(name) for name in (evaluation.metrics if evaluation else ())]
+    lines += [
+        f"- {what.label}: {what.failure}"
+        for what in measured
+        if isinstance(what, Metric) and what.ranks
+    ]
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    """Write how many there are of something.
+
+    >>> _counted(1, "thread"), _counted(2, "process")
+    ('1 thread', '2 processes')
+    """
+    ending = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number} {what}{ending}"
 
 
 def _without_folders(source: str) -> str:
     """Return a data set's name, or a path's last name with what is declared of it.
 
-    >>> _without_folders("digits@10%"), _without_folders("/home/a/b.csv@columns:age=real")
+    >>> _without_folders("digits@10%"), _without_folders("/data/a/b.csv@columns:age=real")
     ('digits@10%', 'b.csv@columns:age=real')
     """
     if sources.is_named(source):

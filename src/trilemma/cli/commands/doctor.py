@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     summary="versions, speed, data found, what is broken and what to do",
-    order=10,
+    order=11,
     arguments=arguments,
     run=run,
 )

@@ -27,14 +27,14 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.training.record import read_record
 
     read_record(options.run)
-    from trilemma.api.display import warn
+    from trilemma.api.run import load
     from trilemma.cli.terminal import as_json, out
-    from trilemma.report.model_card import export
 
-    loaded = export(options.run, options.out, warn=warn)
+    exported = load(options.run)
+    exported.export(options.out)
     if options.json:
         weights = read_record(options.out)["weights"]
-        as_json({"out": str(options.out), "recipe": loaded.recipe.name, **weights})
+        as_json({"out": str(options.out), "recipe": exported.recipe, **weights})
     else:
         out(options.out)
 

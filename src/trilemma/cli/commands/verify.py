@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     summary="the laws: of the library, or of a trained run",
-    order=9,
+    order=10,
     arguments=arguments,
     run=run,
 )
