@@ -33,7 +33,7 @@ def manager(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def known(manager, monkeypatch):
+def wheel_set(manager, monkeypatch):
     """Have that file be the known one."""
     wheel_set = replace(
         islp.TABLES["default"],
@@ -50,8 +50,8 @@ def test_what_is_not_here_or_another_file_is_refused(manager):
         sources.fetch("default")
 
 
-def test_a_table_is_fetched_once_and_read_by_its_name(known):
-    assert known.fetch() == cache.folder() / "default.safetensors"
+def test_a_table_is_fetched_once_and_read_by_its_name(wheel_set):
+    assert wheel_set.fetch() == cache.folder() / "default.safetensors"
     assert "BSD-3-Clause" in (cache.folder() / "default.LICENSE.txt").read_text()
     data = sources.load("default")
     assert data.domain.columns == ("default", "student", "balance")
@@ -59,14 +59,15 @@ def test_a_table_is_fetched_once_and_read_by_its_name(known):
     assert "James" in data.notes[0]
 
 
-def test_kinds_may_be_declared_of_a_named_table(known):
-    known.fetch()
+def test_kinds_may_be_declared_of_a_named_table(wheel_set):
+    wheel_set.fetch()
     source = sources.declared(
         "name:default", radius=None, columns="balance=drop", target="default"
     )
     assert source == "default@columns:balance=drop,default=target"
     assert sources.lasting(source) == source
-    assert sources.is_named(source) and sources.available(source)
+    assert sources.is_named(source)
+    assert sources.available(source)
     data = sources.load(source)
     assert data.domain.columns == ("student",)
     assert data.domain.classes == ("No", "Yes")
@@ -75,8 +76,10 @@ def test_kinds_may_be_declared_of_a_named_table(known):
         sources.load("default@columns:balence=drop")
 
 
-def test_a_run_of_a_named_table_goes_on_and_is_measured_with_what_was_declared(known, tmp_path):
-    known.fetch()
+def test_a_run_of_a_named_table_goes_on_and_is_measured_with_what_was_declared(
+    wheel_set, tmp_path
+):
+    wheel_set.fetch()
     source = "default@columns:balance=drop"
     data = sources.load(source)
     run = Run.create(
@@ -88,10 +91,10 @@ def test_a_run_of_a_named_table_goes_on_and_is_measured_with_what_was_declared(k
     assert sources.load(run_data.location(run)).fingerprint == data.fingerprint
 
 
-def test_sets_that_are_no_tables_have_no_columns(known):
+def test_sets_that_are_no_tables_have_no_columns(wheel_set):
     for source in ("digits@columns:a=drop", "digits@10%@columns:a=drop"):
         with pytest.raises(
-            BadInput, match="'digits.*' is none; leave them out, or give .* or bik"
+            BadInput, match=r"'digits.*' is none; leave them out, or give .* or bik"
         ):
             sources.load(source)
     with pytest.raises(BadInput, match="'two-moons' is none"):

@@ -18,6 +18,11 @@ from trilemma.cli.command import Command, Parser, UsageError
 
 __all__ = ["commands", "main"]
 
+REPEAT_SECONDS = 1.0
+"""Seconds after which an interrupt is repeated."""
+REPEATED = getattr(signal, "SIGALRM", None)
+"""The signal of the clock that repeats it; None on systems without."""
+
 
 def commands() -> dict[str, Command]:
     """Return the commands by name, in the order of the help: one of each file in `commands/`.
@@ -79,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             declared = commands()
             options = read(argv, declared)
-            return declared[options.verb].run(options) or 0
+            status = declared[options.verb].run(options) or 0
+            return 130 if interrupts else status
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:
@@ -93,21 +99,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _noting_interrupts() -> Iterator[list[int]]:
-    """Yield the list of interrupts that came: libraries in C make other errors of some of them."""
+    """Yield the list of interrupts that came, and repeat one as long as work goes on after it.
+
+    Libraries in C make other errors of some of them, and some that are imported go on without
+    what they were about to import.
+    """
     interrupts: list[int] = []
 
     def heard(number: int, _frame: FrameType | None) -> None:
         interrupts.append(number)
+        if REPEATED is not None:
+            signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    previous_handler = signal.signal(signal.SIGINT, heard)
+    numbers = [signal.SIGINT, *([] if REPEATED is None else [REPEATED])]
+    previous_handlers = {number: signal.signal(number, heard) for number in numbers}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, previous_handler)
+        if REPEATED is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
 
 
 def _failed(error: Exception, *, debug: bool) -> int:

@@ -69,7 +69,10 @@ __all__ = [
     "lasting",
     "load",
     "moved_to",
+    "of_files",
     "path_of",
+    "radius_of",
+    "resolve_path",
     "with_columns",
     "with_radius",
 ]
@@ -379,12 +382,7 @@ def load(
     """
     if not is_named(name_or_path):
         path, kinds = resolve_path(name_or_path), _kinds(name_or_path)
-        radius = _radius(name_or_path)
-        if kinds is not None and not table.is_table(path):
-            raise BadInput(
-                f"--columns says what the columns of a table are, and '{printable(path.name)}' is "
-                "none; leave it out, or give a .csv."
-            )
+        radius = radius_of(name_or_path)
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
             return of_files(graph_files.read_graphs(path, progress), path, radius)
@@ -457,15 +455,18 @@ def _grey(source: Source, package: Package) -> DataSet:
 
 
 def resolve_path(path: str) -> Path:
-    """Return the folder or the table that a path leads to.
+    """Return the folder or the file that a path leads to.
 
     Raises:
-        BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
+        BadInput: It leads nowhere, or to another file, or is rather a misspelt name; or columns
+            are declared of what is no table.
     """
-    is_network = _radius(path) is not None
+    is_network, has_kinds = radius_of(path) is not None, _kinds(path) is not None
     path = location.bare(path)
     expanded = os.path.expanduser(path)
     is_form = is_network or _is_file_of(Path(expanded))
+    if has_kinds and os.path.exists(expanded) and not table.is_table(Path(expanded)):
+        raise _no_table(printable(Path(expanded).name))
     if os.path.isdir(expanded) or (os.path.isfile(expanded) and is_form):
         return Path(expanded)
     if os.path.exists(expanded):
@@ -545,7 +546,8 @@ def with_radius(name_or_path: str, radius: int | None) -> str:
 RADIUS = re.compile(rf"{SIGN}ego(\d{{1,3}})$")
 
 
-def _radius(path: str) -> int | None:
+def radius_of(path: str) -> int | None:
+    """Return the radius of the ego graphs that a path asks for, as `with_radius` says it."""
     match = RADIUS.search(path)
     return int(match[1]) if match else None
 
