@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
-from trilemma.data import cache, pictures
+from trilemma.data import cache, file_hashes, pictures
 from trilemma.data.sources import load
 
 
@@ -335,7 +336,7 @@ def test_more_than_memory_is_refused_before_decoding(album, monkeypatch):
 def test_progress_is_told_to_the_end(album):
     progress = []
     load(str(album(120)), progress=lambda done, total: progress.append((done, total)))
-    assert progress == [(25, 120), (50, 120), (75, 120), (100, 120), (120, 120)]
+    assert progress == [(n, 120) for n in (16, 33, 50, 66, 83, 100, 116, 120)]
 
 
 def test_progress_of_deep_pictures_never_goes_back(tmp_path):
@@ -384,16 +385,54 @@ def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cac
     os.utime(folder / "000.png", ns=(time.time_ns(), time.time_ns() + 10**9))
     assert load(str(folder)).fingerprint != before.fingerprint
     load(str(folder), size=16)
-    assert len(list((own_cache / "folders").iterdir())) == 2  # one for each size, none left over
+    # One for each size, and the index of the folder; none is left over.
+    assert len(list((own_cache / "folders").iterdir())) == 3
+
+
+def test_a_folder_that_was_moved_or_copied_is_not_decoded_again(album, monkeypatch):
+    folder = album(30)
+    before = load(str(folder)).fingerprint
+    shutil.copytree(folder, folder.with_name("copy"))
+    folder.rename(folder.with_name("moved"))
+    monkeypatch.setattr(pictures, "read_header", lambda *_: pytest.fail("looked at again"))
+    for name in ("copy", "moved"):
+        assert load(str(folder.with_name(name))).fingerprint == before
+
+
+def test_files_are_read_again_only_where_they_may_have_changed(album, monkeypatch):
+    folder = album(30)
+    monkeypatch.setattr(file_hashes, "SETTLED", 0.0)
+    before = load(str(folder)).fingerprint
+    reads = []
+    real = file_hashes._digest
+    monkeypatch.setattr(file_hashes, "_digest", lambda path: reads.append(path.name) or real(path))
+    assert load(str(folder)).fingerprint == before
+    assert reads == []
+    os.utime(folder / "007.png")
+    assert load(str(folder)).fingerprint == before
+    assert reads == ["007.png"]
+
+
+def test_a_file_that_was_changed_just_now_is_read_again(album, monkeypatch):
+    folder = album(30)
+    monkeypatch.setattr(file_hashes, "SETTLED", 3600.0)
+    load(str(folder))
+    reads = []
+    real = file_hashes._digest
+    monkeypatch.setattr(file_hashes, "_digest", lambda path: reads.append(path.name) or real(path))
+    load(str(folder))
+    assert len(reads) == 30
 
 
 def test_damaged_cache_is_made_again(album, own_cache):
     folder = album(30)
     before = load(str(folder))
-    (entry,) = (own_cache / "folders").iterdir()
-    content = bytearray(entry.read_bytes())
-    content[-100] ^= 1
-    entry.write_bytes(content)
+    entries = list((own_cache / "folders").iterdir())
+    assert len(entries) == 2
+    for entry in entries:
+        content = bytearray(entry.read_bytes())
+        content[-100] ^= 1
+        entry.write_bytes(content)
     assert load(str(folder)).fingerprint == before.fingerprint
 
 

@@ -2,7 +2,8 @@
 
 Files are found at any depth, their heads are read to settle the size, then all are decoded by
 threads (Pillow lets go of the interpreter while it decodes) into one tensor that stays resident.
-The result is kept in the cache until a file's name, size or time of change differs.
+The result is kept in the cache by the names and the contents of the files (`file_hashes`), so that
+a folder that was moved or copied is not decoded again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import cache
 from trilemma.data.below import below
 from trilemma.data.captions import METADATA
+from trilemma.data.file_hashes import FileHashes
 from trilemma.data.images import (
     SUFFIXES,
     WHITE,
@@ -125,13 +127,16 @@ def pictures(
             f"the folder '{printable(folder)}' holds no images ({suffix_summary}); wanted are "
             f"files named {', '.join(SUFFIXES)} in it or in folders below it."
         )
-    cache_path = cache.folder() / "folders" / _cache_name(folder, size)
-    key = _key(folder, names)
-    decoded = _from_cache(cache_path, key)
+    count = _Count(len(names), progress)
+    index = FileHashes(folder, _index_path(folder))
+    key = _key(count(_tried(index, names)), size)
+    decoded = _from_cache(_cache_path(key))
     if decoded is None:
-        decoded = _decoded(folder, names, size, progress)
+        decoded = _decoded(folder, names, size, count)
         with suppress(OSError):  # a cache that cannot be written costs only time
-            _to_cache(cache_path, key, decoded)
+            _to_cache(_cache_path(key), decoded)
+    count.end()
+    _remember(index, key, size)
     unreadable = dict(decoded.unreadable)
     if listing.forbidden:
         unreadable["a folder that may not be read"] = [printable(n) for n in listing.forbidden]
@@ -145,13 +150,10 @@ def pictures(
     )
 
 
-def _decoded(
-    folder: Path, names: Sequence[str], size: int | None, progress: Progress | None
-) -> Pictures:
+def _decoded(folder: Path, names: Sequence[str], size: int | None, count: _Count) -> Pictures:
     bad: dict[str, list[str]] = {}
     own: list[str] = []
     heads: dict[str, ImageHeader] = {}
-    count = _Count(len(names), progress)
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
         for name, outcome in count(_tried(lambda name: read_header(folder / name), names)):
@@ -176,7 +178,6 @@ def _decoded(
                 usable.append(name)
             else:
                 bad.setdefault(str(outcome), []).append(name)
-        count.end()
     x = x[: len(usable)]
     if (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all():
         x = np.ascontiguousarray(x[:, :1])
@@ -217,11 +218,11 @@ def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | U
 
 
 class _Count:
-    """Tells how many of some files are done, each of which is looked at twice or three times."""
+    """Tells how many of some files are done, each of which is looked at three or four times."""
 
     def __init__(self, files: int, progress: Progress | None) -> None:
         self.files, self.progress = files, progress
-        self.done, self.total, self.last = 0, 2 * files, 0
+        self.done, self.total, self.last = 0, 3 * files, 0
 
     def add(self, looks: int) -> None:
         """Count further looks at files as work."""
@@ -267,32 +268,35 @@ def _room(count: int, side: int) -> np.ndarray:
     return np.empty((count, 3, side, side), np.uint8)
 
 
-def _cache_name(folder: Path, size: int | None) -> str:
+def _index_path(folder: Path) -> Path:
     path_digest = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-    return f"{path_digest}-{size or 'own'}.safetensors"
+    return cache.folder() / "folders" / f"{path_digest}-index.safetensors"
 
 
-def _key(folder: Path, names: Sequence[str]) -> str:
-    """Hash what tells whether any file has changed: names, sizes, times, and who may read it."""
-    digest = hashlib.blake2b(str(FORM).encode(), digest_size=16)
-    for name in names:
-        try:
-            file_stat = os.stat(folder / name)
-            state = (
-                file_stat.st_size,
-                file_stat.st_mtime_ns,
-                file_stat.st_ctime_ns,  # no program sets this back
-                os.access(folder / name, os.R_OK),
-            )
-        except OSError:
-            state = (-1, 0, 0, False)
-        digest.update(os.fsencode(name) + f"\0{state}\0".encode())
+def _cache_path(key: str) -> Path:
+    return cache.folder() / "folders" / f"{key}.safetensors"
+
+
+def _key(hashes: Iterable[tuple[str, str | UnusableImage]], size: int | None) -> str:
+    """Hash all of which the images are a function: names, contents, size, the way of decoding."""
+    digest = hashlib.blake2b(f"{FORM} {size}\0".encode(), digest_size=16)
+    for name, content in hashes:
+        digest.update(os.fsencode(name) + f"\0{content}\0".encode())
     return digest.hexdigest()
 
 
-def _to_cache(path: Path, key: str, images: Pictures) -> None:
+def _remember(index: FileHashes, key: str, size: int | None) -> None:
+    """Keep a folder's index, and let go of what was decoded of its files as they were before."""
+    before = index.made.get(str(size), key)
+    if before != key:
+        with suppress(OSError):
+            _cache_path(before).unlink(missing_ok=True)
+    index.made[str(size)] = key
+    index.save()
+
+
+def _to_cache(path: Path, images: Pictures) -> None:
     facts = {
-        "key": key,
         "names": images.names,
         "sizes": images.sizes,
         "unreadable": images.unreadable,
@@ -302,9 +306,9 @@ def _to_cache(path: Path, key: str, images: Pictures) -> None:
     cache.write(path, {"x": images.x}, facts)
 
 
-def _from_cache(path: Path, key: str) -> Pictures | None:
+def _from_cache(path: Path) -> Pictures | None:
     cached = cache.read(path)
-    if cached is None or cached[1].get("key") != key:
+    if cached is None:
         return None
     facts = cached[1]
     return Pictures(
