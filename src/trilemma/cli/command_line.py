@@ -44,6 +44,7 @@ class Stopped(Exception):
 
     status = 130
 
+
 REPEAT_SECONDS = 1.0
 """Seconds after which an interrupt is repeated."""
 REPEATED = getattr(signal, "SIGALRM", None)
