@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -472,6 +474,24 @@ def test_an_interrupt_ends_quietly_even_where_a_library_makes_another_error_of_i
     handler = signal.getsignal(signal.SIGINT)
     assert main(["doctor"]) == 130
     assert signal.getsignal(signal.SIGINT) is handler
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0])
+def test_an_interrupt_that_was_swallowed_ends_what_goes_on(monkeypatch, capsys, seconds):
+    def run(options):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(seconds)
+
+    declared = command_line.commands()
+    doctor = dataclasses.replace(declared["doctor"], run=run)
+    monkeypatch.setattr(command_line, "commands", lambda: declared | {"doctor": doctor})
+    monkeypatch.setattr(command_line, "REPEAT_SECONDS", 0.05)
+    began = time.monotonic()
+    assert main(["doctor"]) == 130
+    assert time.monotonic() - began < 10
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert capsys.readouterr().err == ""
 
 

@@ -346,6 +346,11 @@ class TestChecks:
         assert len([line for line in path.read_text().splitlines() if line.strip()]) < 40
         read(path)
 
+    @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+    def test_the_page_shows_them_as_they_are(self, path):
+        page = (EXAMPLES.parents[1] / "docs" / "plugins.md").read_text()
+        assert f"`examples/plugins/{path.name}`:\n\n```python\n{path.read_text()}```" in page
+
     def test_the_example_of_a_metric_passes_on_the_command_line(self, capsys):
         assert main(["check-plugin", str(EXAMPLES / "mean_gap.py"), "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
@@ -361,7 +366,7 @@ class TestChecks:
                 {"samples do not depend on their number", "loads in a new process"},
             ),
             ("statistics of a batch", {"parts of a batch agree", "two ranks are as one"}),
-            ("state that is not kept", {"resumes bit for bit"}),
+            ("state that is not kept", {"resumes bit for bit", "parts of a batch agree"}),
             ("an error", {"samples do not depend on their number", "loads in a new process"}),
             ("a parameter that nobody trains", {"every parameter learns"}),
             ("a field without words", {"explains itself"}),

@@ -310,3 +310,36 @@ class TestFoldersOfOtherThings:
         write(album / "a.edges", nx.path_graph(4))
         with pytest.raises(BadInput, match="4 images and 1 files of graphs"):
             load(str(album))
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 7, 62, 63, 300])
+@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+def test_graph6_is_read_as_networkx_reads_it(tmp_path, nodes, chance):
+    network = nx.gnp_random_graph(nodes, chance, seed=nodes)
+    path = tmp_path / "one.g6"
+    path.write_bytes(nx.to_graph6_bytes(network, header=False))
+    ours, theirs = graph_files.read(path), of_network(network)
+    assert ours.nodes == theirs.nodes
+    assert ours.edges.tolist() == theirs.edges.tolist()
+
+
+@pytest.mark.parametrize("code", ["~", "~?", "~~", "B", "Bww", "Bw!", "B\x1fw"])
+def test_what_is_no_graph6_is_refused(tmp_path, code):
+    path = tmp_path / "one.g6"
+    path.write_text(code)
+    with pytest.raises(BadInput, match="line 1: it is no graph6"):
+        graph_files.read(path)
+
+
+def test_graphs_are_read_once_to_be_checked(tmp_path, monkeypatch):
+    path = tmp_path / "many.g6"
+    path.write_bytes(
+        b"".join(nx.to_graph6_bytes(nx.path_graph(n), header=False) for n in range(3, 12))
+    )
+    reads = []
+    real = graph_files.read_graphs
+    monkeypatch.setattr(
+        graph_files, "read_graphs", lambda *arguments: reads.append(arguments) or real(*arguments)
+    )
+    assert check(str(path)).holds
+    assert len(reads) == 1

@@ -210,7 +210,7 @@ def test_what_cannot_be_declared_is_a_sentence(tmp_path, columns, message):
 
 
 def test_columns_are_of_tables(tmp_path):
-    with pytest.raises(BadInput, match="'digits' is the name of a set"):
+    with pytest.raises(BadInput, match="'digits' is none"):
         sources.with_columns("digits", "a=real")
     (tmp_path / "album").mkdir()
     with pytest.raises(BadInput, match="'album' is none"):

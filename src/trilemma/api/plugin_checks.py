@@ -252,6 +252,7 @@ def _loads_anew(trial: _Trial, outcome: dict[str, Any]) -> str:
     if "samples error" in outcome:
         raise Broken(f"a new process could not load it: {outcome['samples error']}")
     anew = load_file(outcome["samples"])["samples"]
-    with torch.no_grad():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)  # so that numbers of torch's own are others than there
         own = draw(recipe_checks.loaded_model(trial.runs[0]), SAMPLES, seed=1)
     return recipe_checks.same_samples(own, anew, trial.case.data)

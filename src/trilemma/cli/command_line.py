@@ -44,6 +44,11 @@ class Stopped(Exception):
 
     status = 130
 
+REPEAT_SECONDS = 1.0
+"""Seconds after which an interrupt is repeated."""
+REPEATED = getattr(signal, "SIGALRM", None)
+"""The signal of the clock that repeats it; None on systems without."""
+
 
 def commands() -> dict[str, Command]:
     """Return the commands by name, in the order of the help: one of each file in `commands/`.
@@ -122,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     with _noting_interrupts() as interrupts:
         try:
-            return _run(argv)
+            status = _run(argv)
+            return 130 if interrupts else status
         except KeyboardInterrupt:
             return _failed(Stopped("the work was stopped."), argv) if "--json" in argv else 130
         except BrokenPipeError:
@@ -179,21 +185,32 @@ def _help_with_fields(argv: Sequence[str], declared: dict[str, Command]) -> bool
 
 @contextmanager
 def _noting_interrupts() -> Iterator[list[int]]:
-    """Yield the list of interrupts that came: libraries in C make other errors of some of them."""
+    """Yield the list of interrupts that came, and repeat one as long as work goes on after it.
+
+    Libraries in C make other errors of some of them, and some that are imported go on without
+    what they were about to import.
+    """
     interrupts: list[int] = []
 
     def heard(number: int, _frame: FrameType | None) -> None:
         interrupts.append(number)
+        if REPEATED is not None:
+            if REPEATED not in previous_handlers:
+                previous_handlers[REPEATED] = signal.signal(REPEATED, heard)
+            signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    previous_handler = signal.signal(signal.SIGINT, heard)
+    previous_handlers = {signal.SIGINT: signal.signal(signal.SIGINT, heard)}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, previous_handler)
+        if REPEATED is not None and REPEATED in previous_handlers:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
 
 
 def _failed(error: Exception, argv: Sequence[str]) -> int:

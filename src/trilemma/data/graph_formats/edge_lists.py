@@ -17,6 +17,7 @@ from trilemma.data.plain_graph import Fault, Plain, Unreadable, first_line, name
 
 MATRIX = "%%MatrixMarket"
 NUMBER = re.compile(r"[-+]?\d{1,18}")
+SEPARATOR, COMMENT = re.compile(r"[\s,;]+"), re.compile(r"[#%]")
 
 
 def edge_list(path: Path) -> Iterator[Plain | Fault]:
@@ -27,7 +28,7 @@ def edge_list(path: Path) -> Iterator[Plain | Fault]:
         return
     pairs, weighted = [], 0
     for number, line in enumerate(text.splitlines(), 1):
-        words = re.split(r"[\s,;]+", re.split(r"[#%]", line, maxsplit=1)[0].strip())
+        words = SEPARATOR.split(COMMENT.split(line, maxsplit=1)[0].strip())
         if words == [""]:
             continue
         if len(words) < 2:

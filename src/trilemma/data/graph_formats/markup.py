@@ -7,7 +7,7 @@ and directions. Nothing outside the file is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -23,7 +23,7 @@ def markup(path: Path) -> Iterator[Plain | Fault]:
         raise Unreadable(f"it is cut short or damaged ({first_line(error)})") from None
     weights = {
         key.get("id")
-        for key in _below(root, "key")
+        for key in _below(root, "key")[0]
         if key.get("attr.name", key.get("id")) == "weight"
     }
     graphs = _outermost(root)
@@ -38,9 +38,13 @@ def markup(path: Path) -> Iterator[Plain | Fault]:
             yield Fault(f"graph {number}", str(error))
 
 
-def _below(element: Element, tag: str) -> list[Element]:
-    """Return the elements of a tag below one, whatever their namespace, itself included."""
-    return [one for one in element.iter() if one.tag.rpartition("}")[2] == tag]
+def _below(element: Element, *tags: str) -> Sequence[list[Element]]:
+    """Return the elements of each tag below one, whatever their namespace, itself included."""
+    by_tag: dict[str, list[Element]] = {tag: [] for tag in tags}
+    for one in element.iter():
+        if (tag := one.tag.rpartition("}")[2]) in by_tag:
+            by_tag[tag].append(one)
+    return list(by_tag.values())
 
 
 def _outermost(root: Element) -> list[Element]:
@@ -56,9 +60,9 @@ def _outermost(root: Element) -> list[Element]:
 
 
 def _graph(graph: Element, weights: set[str | None]) -> Plain:
-    if _below(graph, "hyperedge"):
+    nodes, edges, hyperedges = _below(graph, "node", "edge", "hyperedge")
+    if hyperedges:
         raise Unreadable("it has edges of more than two nodes")
-    nodes, edges = _below(graph, "node"), _below(graph, "edge")
     for number, node in enumerate(nodes, 1):
         if node.get("id") is None:
             raise Unreadable(f"node {number} has no id")

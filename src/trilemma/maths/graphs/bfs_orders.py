@@ -86,7 +86,7 @@ def _visited(
     batch, max_nodes = u.shape
     rows = torch.arange(batch, device=x.device)
     node_mask = x.diagonal(dim1=1, dim2=2).bool()
-    edges, u = x.bool(), u.double()
+    edges, u, unreached = x.bool(), u.double(), node_mask.clone()
     # When a node comes: [0, N) by its parent's place, [N, N + 1) unreached, then who is not there.
     key = torch.where(
         node_mask, max_nodes + u, 2.0 * max_nodes + torch.arange(max_nodes, device=x.device)
@@ -100,7 +100,9 @@ def _visited(
         order[:, position] = chosen
         parent[:, position] = chosen_key.clamp_max(position).long()
         key[rows, chosen] = 4.0 * max_nodes
-        reached = edges[rows, chosen] & (key >= max_nodes) & (key < max_nodes + 1)
+        unreached[rows, chosen] = False
+        reached = edges[rows, chosen] & unreached
+        unreached ^= reached
         key = torch.where(reached, position + u, key)
     if max_size < max_nodes:
         order[:, max_size:] = key.argsort(1)[:, : max_nodes - max_size]

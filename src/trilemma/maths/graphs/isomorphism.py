@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Int, UInt8
@@ -136,8 +137,10 @@ class _Member:
     _colour: Tensor | None = None
     _path: list[tuple[Tensor, int]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        _, self.first, self.second = edge_ends(self.x[None])
+    @cached_property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Return both ends of all edges, each twice."""
+        return edge_ends(self.x[None])[1:]
 
     def colour(self) -> Int[Tensor, " n"]:
         """Return stable colours, nodes with the same neighbours being told apart."""
@@ -149,14 +152,14 @@ class _Member:
         self, colour: Int[Tensor, " n"], nodes: Int[Tensor, " c"], check: Check
     ) -> Iterator[tuple[Int[Tensor, "c n"], Int[Tensor, " c"]]]:
         """Yield, part by part, the stable colours once a node has its own, and their hashes."""
-        for chunk in nodes.split(max(1, AT_ONCE // (len(colour) + len(self.first) + 1))):
+        first, second = self.ends
+        for chunk in nodes.split(max(1, AT_ONCE // (len(colour) + len(first) + 1))):
             check()
             rows = torch.arange(len(chunk))
             colours = colour.repeat(len(chunk), 1)
             colours[rows, chunk] = mixed(colours[rows, chunk] + SECOND)
             shift = (rows * len(colour))[:, None]
-            first, second = (self.first + shift).flatten(), (self.second + shift).flatten()
-            colours = refined(colours, first, second)
+            colours = refined(colours, (first + shift).flatten(), (second + shift).flatten())
             yield colours, hash_of(colours)
 
     def invariant(self, budget: int, check: Check) -> int:
