@@ -24,6 +24,11 @@ def imported(path):
             yield str(node.module)
 
 
+def takes_long(path):
+    """Tell whether an example trains several times, or in processes of its own."""
+    return path.read_text().count("tl.train(") > 1 or "multiprocessing" in imported(path)
+
+
 def test_there_are_some():
     assert len(CELLS) >= 4
 
@@ -34,7 +39,10 @@ def test_it_is_short_and_asks_the_public_face_alone(path):
     assert [name for name in imported(path) if name.startswith("trilemma")] == ["trilemma"]
 
 
-@pytest.mark.parametrize("path", CELLS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if takes_long(p) else []) for p in CELLS],
+)
 def test_it_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if "multiprocessing" in imported(path):  # its processes begin with the file itself
