@@ -11,6 +11,9 @@ import torch
 from trilemma.metrics import held_out
 from trilemma.training import allowance
 
+collect_ignore = ["typing/forty_calls.py"]
+"""What pyright reads and nobody runs."""
+
 # Small tensors gain nothing from more, and lose much where the cores are shared.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -73,7 +73,7 @@ def test_they_stand_beside_recipes_and_are_measured_once(workdir, capsys):
         (["evaluate", "gaussian.npy"], "say what they imitate: --data NAME_OR_PATH"),
         (["evaluate", "gaussian.npy", "--data", "digits"], "floats from"),
         (["evaluate", "gaussian.npy", "--data", "two-moons", "--samples", "500"], "holds 120"),
-        (["evaluate", "gaussian.npy", "--data", "two-moons", "--draws", "5"], "--draws"),
+        (["evaluate", "gaussian.npy", "--data", "two-moons", "--draws", "5"], "of the bound"),
         (["evaluate", "nowhere.npy", "--data", "two-moons"], "nowhere.npy does not exist"),
         (["compare", "--with", "gaussian.npy"], "give NAME=PATH"),
         (["compare", "--with", "a b=gaussian.npy"], "give NAME=PATH"),

@@ -1,18 +1,20 @@
 """Choices by name, and what each of them must have: a name of its own, a docstring, types.
 
 A registry reads as a mapping. A plug-in adds to it as to a dictionary, `SAMPLERS["mine"] = Mine`;
-what is amiss is refused there and then, in one sentence that names the entry and its file.
+what is amiss is refused there and then, in one sentence that names the entry and its file. Each
+entry remembers the module that entered it, so that what a plug-in added can be listed.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, MutableMapping
-from types import FunctionType
-from typing import TypeVar
+import weakref
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from types import FrameType, FunctionType
+from typing import Any, TypeVar
 
-__all__ = ["BadEntry", "Registry"]
+__all__ = ["BadEntry", "Registry", "registries"]
 
 T = TypeVar("T")
 
@@ -36,23 +38,36 @@ class Registry(MutableMapping[str, T]):
     Arguments:
         kind: What an entry is, in a word or two.
         entries: Pairs of name and entry; a dictionary would lose one of two that share a name.
+        fault: Says what else is amiss with a name and its entry, as the sentence goes on after
+            them; empty where nothing is.
     """
 
-    def __init__(self, kind: str, entries: Iterable[tuple[str, T]] = ()) -> None:
-        self.kind = kind
+    def __init__(
+        self,
+        kind: str,
+        entries: Iterable[tuple[str, T]] = (),
+        *,
+        fault: Callable[[str, T], str] | None = None,
+    ) -> None:
+        self.kind, self.fault = kind, fault
+        self.revision = 0
+        """How often it has changed: what is computed of its entries holds until this moves."""
         self._entries: dict[str, T] = {}
         self._files: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
         for name, entry in entries:
-            self.add(name, entry, _file(entry, sys._getframe(1).f_code.co_filename))
+            self._enter(name, entry, sys._getframe(1))
+        _REGISTRIES.append(weakref.ref(self))
 
     def __getitem__(self, name: str) -> T:
         return self._entries[name]
 
     def __setitem__(self, name: str, entry: T) -> None:
-        self.add(name, entry, _file(entry, sys._getframe(1).f_code.co_filename))
+        self._enter(name, entry, sys._getframe(1))
 
     def __delitem__(self, name: str) -> None:
-        del self._entries[name], self._files[name]
+        del self._entries[name], self._files[name], self._modules[name]
+        self.revision += 1
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -64,11 +79,33 @@ class Registry(MutableMapping[str, T]):
         """Return 'KIND 'NAME' of FILE', as a sentence about an entry begins."""
         return f"{self.kind} '{name}' of {self._files[name]}"
 
-    def add(self, name: str, entry: T, file: str) -> None:
+    def module(self, name: str) -> str:
+        """Return the name of the module that entered an entry."""
+        return self._modules[name]
+
+    def _enter(self, name: str, entry: T, frame: FrameType) -> None:
+        """Register an entry that the code of a frame enters."""
+        file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
+        own_name = getattr(entry, "name", name)
+        if isinstance(own_name, str) and own_name != name:
+            raise BadEntry(
+                f"{self.kind} '{name}' of {_file(entry, file)} calls itself '{own_name}'; both "
+                "names must be one, for a run is found again by it."
+            )
+        self.add(name, entry, _file(entry, file), module)
+
+    def add(self, name: str, entry: T, file: str, module: str = "") -> None:
         """Register an entry.
 
+        Arguments:
+            name: Its name.
+            entry: What it stands for.
+            file: Where it is written, for sentences about it.
+            module: Name of the module that enters it.
+
         Raises:
-            BadEntry: Its name is another's, or it lacks a docstring or the type of an option.
+            BadEntry: Its name is another's, or it lacks a docstring or the type of an option, or
+                what the registry asks besides.
         """
         subject = f"{self.kind} '{name}' of {file}"
         if name in self._entries:
@@ -79,7 +116,18 @@ class Registry(MutableMapping[str, T]):
             raise BadEntry(f"{subject} has no docstring; say in one line what it is.")
         if option := _untyped(entry):
             raise BadEntry(f"{subject} has the option '{option}' without a type; annotate it.")
-        self._entries[name], self._files[name] = entry, file
+        if self.fault is not None and (words := self.fault(name, entry)):
+            raise BadEntry(f"{subject} {words}")
+        self._entries[name], self._files[name], self._modules[name] = entry, file, module
+        self.revision += 1
+
+
+_REGISTRIES: list[weakref.ref[Registry[Any]]] = []
+
+
+def registries() -> list[Registry[Any]]:
+    """Return every registry that there is now."""
+    return [registry for reference in _REGISTRIES if (registry := reference()) is not None]
 
 
 def _declared(entry: object) -> type | FunctionType:

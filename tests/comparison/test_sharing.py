@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trilemma.api import comparing as api_comparing
 from trilemma.cli import main
 from trilemma.comparison import compare as comparing
 from trilemma.comparison.claims import Claims
@@ -29,7 +30,7 @@ from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.runs import load
-from trilemma.report import gallery, publication
+from trilemma.report import gallery
 from trilemma.report.page import Entry
 from trilemma.training.run import InUse, Run
 
@@ -639,8 +640,8 @@ def test_the_page_is_written_once_by_those_who_end_together(
     finished, tmp_path, no_pages, monkeypatch, capsys
 ):
     out, written = broken(finished, tmp_path), []
-    write = publication.publish
-    monkeypatch.setattr(publication, "publish", lambda *w: [written.append(1), write(*w)])
+    write = api_comparing.publish
+    monkeypatch.setattr(api_comparing, "publish", lambda *w: [written.append(1), write(*w)])
     rows = Race.finish
 
     def beside_another(self):

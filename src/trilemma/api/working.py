@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from trilemma.api.display import TrainingDisplay, counting, say, warn
+from trilemma.api.notebook import LivePicture
 from trilemma.core.event import Event
 from trilemma.core.session import Progress, Session, ignore, unseen
 from trilemma.data import sources
@@ -23,8 +24,14 @@ __all__ = ["at_work", "budget_of", "read_data", "report_run", "watched"]
 
 
 @contextmanager
-def at_work(device: str, seed: int = 0) -> Iterator[Session]:
-    """Listen to signals, and join the processes that torchrun started, if it did."""
+def at_work(device: str, seed: int = 0, *, quiet: bool = False) -> Iterator[Session]:
+    """Listen to signals, and join the processes that torchrun started, if it did.
+
+    Arguments:
+        device: "auto", "cpu" or "cuda".
+        seed: Of the session.
+        quiet: Whether nothing is said but warnings.
+    """
     chosen = choose_device(device)
     is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     with listening(patience=5.0 if is_distributed else 0.0) as stop, world(chosen) as ranks:
@@ -32,8 +39,8 @@ def at_work(device: str, seed: int = 0) -> Iterator[Session]:
             seed=seed,
             world=ranks,
             stop=stop,
-            counting=_counting if ranks.is_main else unseen,
-            say=say if ranks.is_main else ignore,
+            counting=_counting if ranks.is_main and not quiet else unseen,
+            say=say if ranks.is_main and not quiet else ignore,
             warn=warn if ranks.is_main else ignore,
         )
 
@@ -54,11 +61,11 @@ def budget_of(steps: int | None, minutes: float | None) -> Budget | None:
 def report_run(run: Run, data: DataSet, session: Session) -> None:
     """Write a run's page, and the best molecules that it found."""
     if session.world.is_main:
-        say(f"looking into it for {run.path / 'report.html'} …")
-        loaded = load(run.path, warn=say)
+        session.say(f"looking into it for {run.path / 'report.html'} …")
+        loaded = load(run.path, warn=session.warn)
         gallery.run_report(run, loaded.with_changes(data)[0], loaded.model)
         if (best_file := drawing.write_found(loaded)) is not None:
-            say(f"{best_file}: the best that were found")
+            session.say(f"{best_file}: the best that were found")
 
 
 def read_data(name: str, size: int | None, session: Session) -> DataSet:
@@ -75,43 +82,66 @@ def read_data(name: str, size: int | None, session: Session) -> DataSet:
     if not session.world.is_main:
         return data_set
     for note in data_set.notes:
-        say(f"{data_set.name}: {note}")
+        session.say(f"{data_set.name}: {note}")
     return data_set
 
 
-def watched(title: str, events: Iterator[Event], session: Session) -> None:
-    """Show events as they come."""
-    if not session.world.is_main:
-        for _ in events:
-            pass
+def watched(
+    title: str, events: Iterable[Event], session: Session, picture: LivePicture | None = None
+) -> None:
+    """Show events as they come.
+
+    Arguments:
+        title: What is trained.
+        events: Of the training, which this drives.
+        session: Who is told.
+        picture: Shows the newest preview in a notebook.
+    """
+    if not session.world.is_main or session.say is ignore:
+        for event in events:
+            if event.kind in ("warning", "alert"):
+                session.warn(event.values["message"])
         return
-    total = None
     with TrainingDisplay(title) as steps:
         for event in events:
-            values = event.values
             if event.kind == "step":
-                terms = {k: v for k, v in values.items() if "/" in k and not k.endswith("/norm")}
-                is_single = len({k.split("/")[0] for k in terms}) == 1
-                steps(
-                    event.stage,
-                    event.step,
-                    total,
-                    {k.split("/")[1] if is_single else k: v for k, v in terms.items()},
-                    values["examples_per_second"],
-                    values["left"],
-                )
-            elif event.kind == "plan":
-                say(f"{title}: {values['steps']:,} steps planned for {values['seconds']:,.0f} s")
-            elif event.kind == "preview" and "reconstruction_psnr" in values:
-                psnr = values["reconstruction_psnr"]
-                say(f"{title}: step {event.step:,}: the first stage reconstructs to {psnr} dB")
-            elif event.kind == "skipped":
-                say(f"{title}: step {event.step}: an update was not finite and was left out")
+                _show_step(event, steps)
+            elif (sentence := _sentence(title, event)) is not None:
+                session.say(sentence)
             elif event.kind == "warning":
-                warn(values["message"])
+                session.warn(event.values["message"])
             elif event.kind == "alert":
-                warn(f"step {event.step:,}: {values['message']}")
-            elif event.kind == "resumed":
-                say(f"{title}: resuming from {values['path']}")
-            elif event.kind == "stopped":
-                say(f"{title}: stopped at step {event.step}: {values['reason']}")
+                session.warn(f"step {event.step:,}: {event.values['message']}")
+            if event.kind == "preview" and picture is not None:
+                picture.update()
+
+
+def _show_step(event: Event, steps: TrainingDisplay) -> None:
+    values = event.values
+    terms = {k: v for k, v in values.items() if "/" in k and not k.endswith("/norm")}
+    is_single = len({k.split("/")[0] for k in terms}) == 1
+    steps(
+        event.stage,
+        event.step,
+        None,
+        {k.split("/")[1] if is_single else k: v for k, v in terms.items()},
+        values["examples_per_second"],
+        values["left"],
+    )
+
+
+def _sentence(title: str, event: Event) -> str | None:
+    """Say what has happened; None of what needs no sentence."""
+    values = event.values
+    if event.kind == "plan":
+        return f"{title}: {values['steps']:,} steps planned for {values['seconds']:,.0f} s"
+    if event.kind == "preview" and "reconstruction_psnr" in values:
+        psnr = values["reconstruction_psnr"]
+        return f"{title}: step {event.step:,}: the first stage reconstructs to {psnr} dB"
+    if event.kind == "skipped":
+        return f"{title}: step {event.step}: an update was not finite and was left out"
+    if event.kind == "resumed":
+        return f"{title}: resuming from {values['path']}"
+    if event.kind == "stopped":
+        return f"{title}: stopped at step {event.step}: {values['reason']}"
+    return None

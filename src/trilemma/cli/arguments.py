@@ -11,7 +11,7 @@ __all__ = [
     "above_zero",
     "add_budget",
     "add_device",
-    "add_json",
+    "add_devices",
     "add_precision",
     "add_reading",
     "add_seed",
@@ -53,14 +53,20 @@ def add_seed(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
 
 
-def add_json(parser: Parser) -> None:
-    """Add --json."""
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-
-
 def add_device(parser: Parser) -> None:
     """Add --device."""
     parser.add_argument("--device", choices=DEVICES, default="auto")
+
+
+def add_devices(parser: Parser) -> None:
+    """Add --devices, which `cli/launching.py` heeds."""
+    parser.add_argument(
+        "--devices",
+        type=above_zero(int),
+        default=1,
+        metavar="N",
+        help="share the work among N processes: GPUs, or cores where there is none",
+    )
 
 
 def add_precision(parser: Parser) -> None:

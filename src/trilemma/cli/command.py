@@ -11,7 +11,10 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from trilemma.recipes.fields import Field
 
 __all__ = ["Command", "Parser", "UsageError"]
 
@@ -57,3 +60,5 @@ class Command:
     """Does it, and returns the exit status; None is 0."""
     has_fields: bool = False
     """Whether options that it does not know are fields of a recipe, kept in `options.fields`."""
+    fields: Callable[[argparse.Namespace], tuple[str, list[Field]]] | None = None
+    """Title and fields that its help lists besides, where a recipe or a run is named."""

@@ -16,26 +16,46 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from trilemma.comparison.claims import Claim, Claims
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.race import Race, Watch
-from trilemma.comparison.table import Table, table
+from trilemma.comparison.table import Table, text
 from trilemma.comparison.waiting import STOPPED, Waiting, pause
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput
 from trilemma.core.files import atomic_write
 from trilemma.core.session import Session, Stop
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.runs import folder_name
 from trilemma.training.run import Run
 
 __all__ = ["choose_folder", "compare"]
 
 
-def choose_folder(plan: Plan, requested: Path | None, root: Path = Path("comparisons")) -> Path:
+class Recorded(Protocol):
+    """What is compared, as `comparison.json` keeps it."""
+
+    @property
+    def stem(self) -> str:
+        """Return what the name of its folder begins with."""
+        ...
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether the same comparison, finished, is written again."""
+        ...
+
+    def is_of(self, recorded: object) -> bool:
+        """Tell whether recorded values are this comparison's."""
+        ...
+
+
+def choose_folder(
+    plan: Recorded, requested: Path | None, root: Path = Path("comparisons")
+) -> Path:
     """Choose the folder: the requested one, an unfinished one of the same plan, or a new one.
 
     Raises:
@@ -44,17 +64,18 @@ def choose_folder(plan: Plan, requested: Path | None, root: Path = Path("compari
     if requested is not None:
         _refuse_another(plan, requested)
         return requested
-    stem = folder_name(Path(plan.data).name)
     number = 1
-    while (path := root / f"{stem}-{number:03d}").exists():
+    while (path := root / f"{plan.stem}-{number:03d}").exists():
         with contextlib.suppress(BadInput):
-            if plan.is_of(_plan_in(path)) and not (path / "report.html").exists():
+            if plan.is_of(_plan_in(path)) and (
+                plan.is_repeatable or not (path / "report.html").exists()
+            ):
                 return path
         number += 1
     return path
 
 
-def _refuse_another(plan: Plan, path: Path) -> None:
+def _refuse_another(plan: Recorded, path: Path) -> None:
     """Refuse a folder that holds something else than this comparison or its beginning."""
     if not path.exists() or _is_new(path) or plan.is_of(_plan_in(path)):
         return
@@ -147,12 +168,12 @@ def compare(
     race = Race(plan, data, path / "runs", claims, session, watch, on_measured)
     outcomes = race.finish()
     if not world.is_main:
-        return table(plan, outcomes)
+        return plan.table(outcomes)
     waiting = Waiting(session)
     for one in plan.ready:
         with _claimed(claims, one.folder, stop, waiting):
             outcomes.append(race.ready(one, (ready or {})[one.name]))
-    comparison_table = table(plan, outcomes)
+    comparison_table = plan.table(outcomes)
     with _claimed(claims, "report", stop, waiting):
         if _stamp(path / "report.html") == stamp_before or not _is_written(path, comparison_table):
             publish(path, comparison_table)
@@ -203,6 +224,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _is_written(path: Path, comparison_table: Table) -> bool:
     """Tell whether the table in the folder is this one."""
     try:
-        return json.loads((path / "table.json").read_text()) == json.loads(comparison_table.text())
+        recorded = json.loads((path / "table.json").read_text())
+        return recorded == json.loads(text([comparison_table]))
     except (OSError, ValueError):
         return False

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trilemma.comparison.cells import Cell, Grid, Settings, cells, check
+from trilemma.comparison.table import Heading, Table, table
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
+from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.catalog import fitting, recipe_class
 from trilemma.recipes.evaluate import default_samples
+from trilemma.recipes.run_data import plugins_of
+from trilemma.recipes.runs import folder_name
 
 __all__ = ["Plan", "Ready"]
 
@@ -59,6 +64,8 @@ class Plan:
     left_out: tuple[str, ...] = ()
     """Why recipes that were asked for are not compared; a sentence each."""
     ready: tuple[Ready, ...] = ()
+    plugins: tuple[tuple[str, str], ...] = ()
+    """Name and sha256 of the plug-ins that recipes, their choices or the data are of."""
 
     @classmethod
     def of(
@@ -111,6 +118,7 @@ class Plan:
             settings,
             left_out,
             tuple(ready),
+            _plugins(cells(names, grid, settings, seed), source),
         )
 
     def cells(self) -> list[Cell]:
@@ -122,6 +130,45 @@ class Plan:
         """Return the seeds of the grid, if it has any."""
         return tuple(int(seed) for seed in dict(self.grid).get("seed", ()))
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether the same comparison, finished, is written again: it is trained anew."""
+        return False
+
+    @property
+    def stem(self) -> str:
+        """Return what the name of its folder begins with."""
+        return folder_name(Path(self.data).name)
+
+    def table(self, runs: Sequence[Evaluation]) -> Table:
+        """Put its runs together, with what they come to.
+
+        Arguments:
+            runs: In the order of the cells; then samples that were ready.
+        """
+        heading = Heading(
+            data=self.data,
+            seed=self.seed,
+            seeds=self.seeds,
+            minutes=self.minutes,
+            grid=self.grid,
+            settings=self.settings,
+        )
+        return table(heading, runs, self._pictured(runs))
+
+    def _pictured(self, runs: Sequence[Evaluation]) -> list[str]:
+        """Name the folder that is looked at for each row: of the first seed that was measured."""
+        ready_folders = [f"runs/{ready.folder}" for ready in self.ready]
+        cells = self.cells()
+        if not self.seeds:
+            return [f"runs/{cell.folder}" for cell in cells] + ready_folders
+        chosen: dict[str, tuple[bool, str]] = {}
+        for cell, run in zip(cells, runs, strict=False):
+            measured = bool(run.metrics)
+            if cell.label not in chosen or measured > chosen[cell.label][0]:
+                chosen[cell.label] = measured, f"runs/{cell.folder}"
+        return [folder for _, folder in chosen.values()] + ready_folders
+
     def is_of(self, recorded: object) -> bool:
         """Tell whether recorded values are this comparison's, wherever the data lie now."""
         mine = self.to_json()
@@ -129,14 +176,23 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
+        plain = {**vars(self), "plugins": [list(plugin) for plugin in self.plugins]}
+        if not self.plugins:  # a comparison that was begun before there were any is still the same
+            del plain["plugins"]
         return {
-            **vars(self),
+            **plain,
             "recipes": list(self.recipes),
             "grid": [[name, list(values)] for name, values in self.grid],
             "settings": [list(setting) for setting in self.settings],
             "left_out": list(self.left_out),
             "ready": [vars(one) for one in self.ready],
         }
+
+
+def _plugins(runs: Sequence[Cell], source: str) -> tuple[tuple[str, str], ...]:
+    """Return name and sha256 of the plug-ins that some runs are made with, each once."""
+    records = [record for cell in runs for record in plugins_of(cell.recipe, source)]
+    return tuple(dict.fromkeys((record["name"], record["sha256"]) for record in records))
 
 
 def _count(requested: int | None, default: int, ready: Sequence[Ready]) -> int:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trilemma.comparison.cells import Cell
@@ -36,7 +35,12 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.judge import reference_for
-from trilemma.recipes.evaluate import evaluation_of, judge_ready, judge_run
+from trilemma.recipes.evaluate import (
+    evaluation_of,
+    judge_ready,
+    judge_run,
+    whole_evaluation_of,
+)
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.run import InUse, Run
@@ -282,15 +286,7 @@ class Race:
 
     def existing_evaluation(self, cell: Cell) -> Evaluation | None:
         """Return a cell's evaluation, if there is a complete one of its seed and samples."""
-        folder = self.runs / cell.folder
-        try:
-            if (samples := folder / "evaluation.safetensors").exists():
-                with safe_open(samples, "pt"):  # refuses a file that was cut short
-                    pass
-            Run.open(folder)
-        except (OSError, ValueError, SafetensorError, BadInput):
-            return None
-        evaluation = evaluation_of(folder)
+        evaluation = whole_evaluation_of(self.runs / cell.folder)
         if evaluation is None or (evaluation.n, evaluation.seed) != (self.plan.samples, cell.seed):
             return None
         return evaluation

@@ -35,6 +35,7 @@ __all__ = [
     "score_range",
     "score_ranks",
     "speed_ranks",
+    "speeds_compare",
 ]
 
 SPEED_TIE = 1.25
@@ -113,8 +114,16 @@ def score_ranks(rows: Sequence[Row], metric: str, better: str) -> tuple[Rank, ..
     return _ranks([(row, *score_range(row, metric)) for row in rows], better)
 
 
+def speeds_compare(rows: Sequence[Row]) -> bool:
+    """Tell whether all times of drawing are of one processor, with as many threads."""
+    timed = [row.of for row in rows if row.spent(SPEED.name) is not None]
+    return len({(of.device, of.threads, of.processor) for of in timed}) < 2
+
+
 def speed_ranks(rows: Sequence[Row]) -> tuple[Rank, ...]:
-    """Return the ranks by seconds a sample, the fastest first."""
+    """Return the ranks by seconds a sample, the fastest first; none of unlike processors."""
+    if not speeds_compare(rows):
+        return ()
     return _ranks([(row, *_time(row)) for row in rows], SPEED.better)
 
 

@@ -40,6 +40,8 @@ class Row:
     """Those of which there is a measurement."""
     costs: Mapping[str, Over] = field(default_factory=dict)
     """Over the runs that it stands for."""
+    in_race: bool = True
+    """Whether a comparison trained it, for the time of all; a run that existed was not."""
 
     @property
     def name(self) -> str:
@@ -78,6 +80,6 @@ class Row:
         return None if value is None else (value, value)
 
 
-def each(runs: Sequence[Evaluation]) -> list[Row]:
+def each(runs: Sequence[Evaluation], *, in_race: bool = True) -> list[Row]:
     """Return a row for each run."""
-    return [Row(of=run) for run in runs]
+    return [Row(of=run, in_race=in_race) for run in runs]

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from trilemma.comparison.ranks import Rank, baselines, floor, score_ranks
+from trilemma.comparison.ranks import Rank, baselines, floor, score_ranks, speeds_compare
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.registry import metrics
@@ -53,7 +53,7 @@ def is_ranked(row: Row, rows: Sequence[Row]) -> bool:
 
 def is_trained(row: Row, rows: Sequence[Row]) -> bool:
     """Tell whether a row was trained for long enough, under the same conditions as the others."""
-    return not (_is_short(row) or _is_elsewhere(row, rows))
+    return not (_is_short(row) or _is_elsewhere(row, rows) or _is_measured_otherwise(row, rows))
 
 
 def choose(
@@ -181,10 +181,12 @@ def _is_over_seeds(row: Row, measure: str) -> bool:
 def _near_words(names: Sequence[str], rivals: Sequence[Row], measure: str) -> str:
     if any(_is_over_seeds(row, measure) for row in rivals):
         return f"{joined(names)} cannot be distinguished by {measure}; measure with more seeds"
-    return (
-        f"{joined(names)} lie within the noise of another training seed by {measure}; measure "
-        "with --seeds 3"
+    remedy = (
+        "measure with --seeds 3"
+        if all(row.in_race for row in rivals)
+        else "train each with several seeds"
     )
+    return f"{joined(names)} lie within the noise of another training seed by {measure}; {remedy}"
 
 
 def _contradiction(rows: Sequence[Row], quality: Sequence[Rank], best: Rank, measure: str) -> str:
@@ -209,9 +211,10 @@ def _once_trained(rows: Sequence[Row], best: Rank, measure: str) -> str:
     row = next(row for row in rows if row.name == best.recipe)
     if row.of.source or _is_over_seeds(row, measure):
         return ""
+    remedy = "--seeds 3 is surer" if row.in_race else "several seeds of each would be surer"
     return (
         f" Each was trained once, and another training moves {measure} more than drawing again "
-        "does: --seeds 3 is surer."
+        f"does: {remedy}."
     )
 
 
@@ -249,6 +252,15 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
             f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
             "than the rest."
         )
+    otherwise = [row for row in rows if _is_measured_otherwise(row, rows)]
+    if otherwise:
+        phrases = [f"{row.name} ({row.of.n:,} samples, seed {row.of.seed})" for row in otherwise]
+        sentences.append(f"Not ranked: {joined(phrases)}, measured otherwise than the rest.")
+    if not speeds_compare([row for row in rows if is_ranked(row, rows)]):
+        sentences.append(
+            "Speed is not ranked: samples were drawn on different processors, or with different "
+            "threads."
+        )
     return sentences
 
 
@@ -281,14 +293,27 @@ def _rounded_up(minutes: float) -> float:
 
 def _is_elsewhere(row: Row, rows: Sequence[Row]) -> bool:
     """Tell whether a row was trained under other conditions than most."""
-    all_conditions = [conditions for peer in rows if (conditions := _conditions(peer))]
-    own_conditions = _conditions(row)
-    return (
-        own_conditions is not None
-        and own_conditions != Counter(all_conditions).most_common(1)[0][0]
-    )
+    return _is_unlike(_conditions(row), [_conditions(peer) for peer in rows])
 
 
 def _conditions(row: Row) -> tuple[str, int] | None:
+    """Return where a row of a race was trained; of no other run is equal time claimed."""
     training = row.training
-    return (training.processor, training.threads) if training and training.processor else None
+    if not (row.in_race and training and training.processor):
+        return None
+    return training.processor, training.threads
+
+
+def _is_measured_otherwise(row: Row, rows: Sequence[Row]) -> bool:
+    """Tell whether a run that existed was measured by other samples than most."""
+    return _is_unlike(_protocol(row), [_protocol(peer) for peer in rows])
+
+
+def _protocol(row: Row) -> tuple[int, int, str] | None:
+    of = row.of
+    return None if row.in_race or not of.metrics else (of.n, of.seed, of.extractor)
+
+
+def _is_unlike(value: tuple | None, values: Sequence[tuple | None]) -> bool:
+    """Tell whether a value that is known is another than that of most."""
+    return value is not None and value != Counter(filter(None, values)).most_common(1)[0][0]

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -105,6 +105,10 @@ class Objective(Generic[B]):
 
 class Model(nn.Module, ABC, Generic[B, X]):
     """A generative model: something to be trained and something to be drawn from."""
+
+    run_buffers: ClassVar[tuple[str, ...]] = ()
+    """Buffers that belong to one run and not to what was learnt: counters, memories, settings. A
+    run that starts from the weights of another has its own. Any module may declare them."""
 
     @abstractmethod
     def objectives(self) -> Sequence[Objective[B]]:

@@ -80,6 +80,8 @@ class Session:
     """Tells people a sentence."""
     warn: Callable[[str], None] = ignore
     """Tells people that something is not as it should be."""
+    is_pictured: bool = True
+    """Whether training draws samples on its way."""
 
     @property
     def device(self) -> torch.device:

@@ -5,34 +5,30 @@
     ROOT/labels.csv              classes and captions, as `trilemma sample` writes them
     ROOT/metadata.jsonl | .csv   captions, which become tokens too (`text`)
 
-Examples are put in the order of their content's hash, which also makes the split, so that neither
-depends on the names or the order of the files.
+How they are split stands in `image_set`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data.below import OWN
 from trilemma.data.captions import captions
 from trilemma.data.captions import classes as classes_of
-from trilemma.data.dataset import DataSet, Split
+from trilemma.data.dataset import DataSet
+from trilemma.data.image_set import ImageSet
+from trilemma.data.image_set import dataset as of_images
 from trilemma.data.pictures import Pictures, printable
-from trilemma.data.split import content_hashes, frequencies, is_test, split_warning
-from trilemma.data.text import with_words
 
 __all__ = ["dataset"]
 
 FEWEST = 16
 """Usable images without which there is nothing to learn from."""
-TEST_SHARE, UNUSABLE_SHARE = 0.1, 0.01
+UNUSABLE_SHARE = 0.01
 DARK = 16
 """Level that no value of a nearly black image exceeds: what 12 bits in 16 come to."""
 NAMED = 4
@@ -49,38 +45,15 @@ def dataset(folder: Path, images: Pictures) -> DataSet:
     """
     notes = _use(folder, images)
     classes, indices, extra_notes = _classes(folder, images.names)
-    hashes = content_hashes(images.x)
-    order = sorted(range(len(hashes)), key=lambda i: (hashes[i], indices[i], images.names[i]))
-    hashes, names = [hashes[i] for i in order], [images.names[i] for i in order]
-    labels = [indices[i] for i in order]
-    test = is_test(hashes, TEST_SHARE, labels)
-    caption_texts, caption_notes = captions(folder, names)
-    x = images.x[torch.tensor(order)]
-
-    def part(rows: Tensor) -> Split:
-        positions = rows.nonzero().flatten()
-        return Split(
-            x[positions],
-            torch.tensor(labels)[positions] if classes else None,
-            [caption_texts[i] for i in positions.tolist()] if caption_texts is not None else None,
-            [printable(names[i]) for i in positions.tolist()],
-        )
-
-    train, test_split = part(~test), part(test)
-    copies = len(hashes) - len(set(hashes))
-    if copies:
-        extra_notes.append(f"copies of another image, on the same side of the split: {copies}")
-    warning = split_warning(hashes, test.tolist(), TEST_SHARE)
-    extra_notes += [warning] if warning else []
-    extra_notes.append(
-        f"split by content: {len(train)} for training, {len(test_split)} for testing"
+    image_set = ImageSet(
+        x=images.x,
+        names=images.names,
+        classes=classes,
+        labels=indices,
+        captions=partial(captions, folder),
     )
-    shape = tuple(x.shape[1:])
-    domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))
     name = printable(folder.resolve().name) or "folder"
-    return with_words(
-        DataSet(name, domain, train, test_split, (*notes, *extra_notes, *caption_notes))
-    )
+    return of_images(name, image_set, (*notes, *extra_notes))
 
 
 def _use(folder: Path, images: Pictures) -> list[str]:

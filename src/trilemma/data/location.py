@@ -20,10 +20,12 @@ from collections.abc import Collection
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data.subset import SIGN
 
-__all__ = ["NAMED", "bare", "lasting", "meant", "moved", "unprefixed"]
+__all__ = ["MEMORY", "NAMED", "bare", "lasting", "meant", "moved", "unprefixed"]
 
 NAMED = "name:"
 """Stands before the name of a data set where a path could be meant."""
+MEMORY = "memory:"
+"""Stands before the name of data that a program had in memory, and that lie nowhere."""
 DECLARED = re.compile(rf"({SIGN}ego\d{{1,3}})?({SIGN}columns:.*)?$", re.DOTALL)
 """What may stand behind a path: a radius, and kinds of columns."""
 

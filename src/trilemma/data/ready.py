@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
 from trilemma.data.table_kinds import coded
 
-__all__ = ["ARRAYS", "FEWEST", "ready"]
+__all__ = ["ARRAYS", "FEWEST", "of_array", "of_molecules", "of_sheet", "ready"]
 
 FEWEST = 50
 """Samples without which nothing is measured."""
@@ -77,7 +78,7 @@ def ready(path: Path, data: DataSet) -> Tensor:
         raise BadInput(f"there is no file or folder '{printable(path)}' with samples.")
     kind = data.domain.kind
     if path.suffix.lower() in ARRAYS and path.is_file():
-        x = _OF_ARRAYS[kind](_array(path), data.domain, _quoted_name(path))
+        x = of_array(_array(path), data.domain, _quoted_name(path))
     elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_formats.FORMS):
         x = _graphs(path, data.domain)
     elif kind == "molecule" and molecule_files.is_molecules(path):
@@ -97,6 +98,20 @@ def ready(path: Path, data: DataSet) -> Tensor:
         )
     _refuse_data(x, data, path)
     return x
+
+
+def of_array(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    """Return an array's rows as examples of a domain.
+
+    Arguments:
+        array: As stands at the head of this file.
+        domain: Where the examples lie.
+        name: What it is called in an error.
+
+    Raises:
+        BadInput: It is of another size or type, or holds something that is no number.
+    """
+    return _OF_ARRAYS[domain.kind](array, domain, name)
 
 
 _EXPECTED = {
@@ -245,17 +260,36 @@ def _points(array: np.ndarray, domain: Domain, name: str) -> Tensor:
 
 
 def _rows(path: Path, domain: Domain) -> Tensor:
-    name, size = _quoted_name(path), domain.shape[0]
+    sheet = table_files.read(path, _space(domain).header(domain.columns))
+    return of_sheet(sheet, domain, _quoted_name(path))
+
+
+def _space(domain: Domain) -> Columns:
     values = domain.values
-    space = values if isinstance(values, Columns) else Columns((Column(),) * size)
-    expected = space.header(domain.columns)
-    sheet = table_files.read(path, expected)
-    if domain.target in sheet.columns:  # a sample's class is no part of what is measured
+    return values if isinstance(values, Columns) else Columns((Column(),) * domain.shape[0])
+
+
+def of_sheet(sheet: table_files.Sheet, domain: Domain, name: str) -> Tensor:
+    """Return the rows of a table as examples of a domain.
+
+    Arguments:
+        sheet: The table.
+        domain: Where the examples lie; its target, a class, is no part of an example.
+        name: What the table is called in an error.
+
+    Returns:
+        [N, D] float32 in data units.
+
+    Raises:
+        BadInput: It has other columns, or a value that is none of its column's.
+    """
+    space, size = _space(domain), domain.shape[0]
+    if domain.target in sheet.columns:
         remaining = {n: cells for n, cells in sheet.columns.items() if n != domain.target}
         sheet = replace(sheet, columns=remaining)
     names = list(sheet.columns)
     if domain.columns:
-        _refuse_columns(names, expected, name)
+        _refuse_columns(names, space.header(domain.columns), name)
     elif len(names) != size:
         raise BadInput(f"{name} has {len(names)} columns, and the data have {size}.")
     if sheet.rows == 0:
@@ -368,12 +402,27 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _molecules(path: Path, domain: Domain) -> Tensor:
-    """Read molecules, each as often as it stands there; what is none at all has no atoms."""
-    name, size = _quoted_name(path), domain.shape[0]
-    entries = list(molecule_files.entries(path))
-    x = torch.zeros(len(entries), size, size, dtype=torch.uint8)
+    return of_molecules(list(molecule_files.entries(path)), domain, _quoted_name(path))
+
+
+def of_molecules(molecules: Sequence[Any], domain: Domain, name: str) -> Tensor:
+    """Return molecules of RDKit as examples of a domain, each as often as it stands there.
+
+    Arguments:
+        molecules: N of them; what is none at all, None, has no atoms.
+        domain: Where the examples lie.
+        name: What they are called in an error.
+
+    Returns:
+        [N, n, n] uint8.
+
+    Raises:
+        BadInput: Some are too large, or have elements that the data do not have.
+    """
+    size = domain.shape[0]
+    x = torch.zeros(len(molecules), size, size, dtype=torch.uint8)
     refused: dict[str, int] = {}
-    for row, one in zip(x, entries, strict=True):
+    for row, one in zip(x, molecules, strict=True):
         if one is None:
             continue
         try:
@@ -385,8 +434,8 @@ def _molecules(path: Path, domain: Domain) -> Tensor:
     if refused:
         reason, count = max(refused.items(), key=lambda item: item[1])
         raise BadInput(
-            f"{sum(refused.values())} of {len(entries)} molecules in {name} cannot be laid beside "
-            f"the data; most ({count}): a molecule {reason}. Leave "
+            f"{sum(refused.values())} of {len(molecules)} molecules in {name} cannot be laid "
+            f"beside the data; most ({count}): a molecule {reason}. Leave "
             "them out, and say so."
         )
     return x

@@ -307,8 +307,16 @@ STORED: Sequence[Source] = (
 )
 """What is kept in files."""
 
+
+def _fault(name: str, entry: Source) -> str:
+    """Say what is amiss with a data set that is entered."""
+    if not isinstance(entry, Source):
+        return "is no Source; give a card of trilemma.data.sources.Source."
+    return ""
+
+
 NAMES: Registry[Source] = Registry(
-    "data set", [(source.name, source) for source in (*STORED, *_computed())]
+    "data set", [(source.name, source) for source in (*STORED, *_computed())], fault=_fault
 )
 
 

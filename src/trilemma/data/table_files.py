@@ -55,6 +55,10 @@ MOSTLY = 0.8
 """Share of a column's first cells that say what it is, where one of them may be a slip."""
 
 
+NESTED = (list, tuple, set, dict, bytes, np.ndarray)
+"""What is no cell of a table."""
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A table as it stands in a file or in memory."""
@@ -109,6 +113,8 @@ def of_columns(name: str, columns: Mapping[Any, Any]) -> Sheet:
             "arrays of one length."
         )
     _refuse_wide(len(names), name)
+    for column, values in zip(names, series, strict=True):
+        _refuse_nested(values, column, name)
     notes = ()
     index = getattr(columns, "index", None)  # of a DataFrame
     if index is not None and not isinstance(index, pandas.RangeIndex):
@@ -120,6 +126,18 @@ def of_columns(name: str, columns: Mapping[Any, Any]) -> Sheet:
         notes,
         lambda row: f"row {row + 1} of '{name}'",
     )
+
+
+def _refuse_nested(series: Any, column: str, name: str) -> None:  # noqa: ANN401
+    """Refuse a column whose cells are lists, arrays or the like."""
+    if series.dtype != object:
+        return
+    for row, value in enumerate(series):
+        if isinstance(value, NESTED):
+            raise BadInput(
+                f"column '{column}' of '{name}' holds a {type(value).__name__} in row {row + 1}; "
+                "a cell is a number, a word, a date or nothing; take it apart, or drop the column."
+            )
 
 
 def _flat(values: Any) -> np.ndarray:  # noqa: ANN401

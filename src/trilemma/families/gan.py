@@ -32,7 +32,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -84,6 +84,8 @@ class Gan(Model[Examples, Tensor]):
     Raises:
         BadInput: The critic does not give what the loss wants.
     """
+
+    run_buffers: ClassVar[tuple[str, ...]] = ("augmented",)
 
     def __init__(
         self,

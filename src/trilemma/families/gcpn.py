@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -97,6 +97,14 @@ class MoleculePolicy(Model[Examples, Tensor]):
         seeks: What is sought; '' where molecules are to be like the data.
         constrained: Whether those to begin with are to be made worth more, each by itself.
     """
+
+    run_buffers: ClassVar[tuple[str, ...]] = (
+        "starts",
+        "changed",
+        "oracle_scores",
+        "oracle_call_count",
+        "best",
+    )
 
     def __init__(
         self,

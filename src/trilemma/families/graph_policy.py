@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -73,6 +74,8 @@ class GraphPolicy(Model[Examples, Tensor]):
         improves: Name of what is raised of given graphs; '' for none.
         worth: (graphs, seed) -> what is raised, of each.
     """
+
+    run_buffers: ClassVar[tuple[str, ...]] = ("starts",)
 
     def __init__(
         self,

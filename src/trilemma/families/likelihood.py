@@ -203,6 +203,8 @@ class GaussianLikelihood(Likelihood):
             at C = 1 / (2 c) by maximum likelihood.
     """
 
+    run_buffers: ClassVar[tuple[str, ...]] = ("log_c",)
+
     def __init__(self, domain: Domain, c: float = 0.0) -> None:
         super().__init__(domain)
         if c < 0:

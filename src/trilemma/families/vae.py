@@ -37,7 +37,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -146,6 +146,7 @@ class Variational(Model[Examples, Tensor]):
         BadInput: A number lies outside its range.
     """
 
+    run_buffers: ClassVar[tuple[str, ...]] = ("updates",)
     updates: Tensor
 
     def __init__(

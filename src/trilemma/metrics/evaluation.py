@@ -65,6 +65,8 @@ class Evaluation:
     seed: int = 0
     device: str = "cpu"
     threads: int = 0
+    processor: str = ""
+    """By name, that or the accelerator on which it was measured; '' where nobody kept it."""
     step: int = 0
     test_examples: int | None = None
     source: str = ""

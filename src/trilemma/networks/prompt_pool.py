@@ -9,6 +9,7 @@ are of their joint distribution, p(N, c).
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,6 +42,7 @@ class Prompts(nn.Module):
     torch.Size([5, 2])
     """
 
+    run_buffers: ClassVar[tuple[str, ...]] = ("tokens", "mask", "image", "points", "properties")
     tokens: Tensor
     mask: Tensor
     image: Tensor

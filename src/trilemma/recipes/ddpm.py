@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -31,6 +31,7 @@ from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.maths.diffusion.training_times import TIMES
 from trilemma.networks.noisy_classifier import NoisyClassifier
 from trilemma.recipes.diffusion_networks import (
+    NETWORKS,
     denoiser,
     fill,
     interval,
@@ -63,7 +64,7 @@ class Ddpm(Recipe):
     batch: int = 0
     """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
     most 16 pixels a side, else 128."""
-    network: Literal["unet", "transformer"] = "unet"
+    network: Annotated[str, Choice(NETWORKS)] = "unet"
     """The denoiser of images; for points it is a perceptron."""
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48

@@ -1,8 +1,12 @@
-"""Denoising networks for a domain, and their conditions: shared by the recipes that diffuse."""
+"""Denoising networks for a domain, and their conditions: shared by the recipes that diffuse.
+
+Which network a recipe takes is a name of `NETWORKS`; a plug-in enters its own there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -15,9 +19,12 @@ from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.unet import Perceptron, UNet
+from trilemma.registry import Registry
 
 __all__ = [
+    "NETWORKS",
     "WIDE",
+    "NetworkOptions",
     "context",
     "denoiser",
     "fill",
@@ -41,50 +48,92 @@ def denoiser(
     out_multiple: int = 1,
     is_conditional: bool = True,
 ) -> nn.Module:
-    """Build a denoiser: a U-Net whose coarsest side is 4 to 8 pixels, a transformer, a perceptron.
+    """Build a denoiser.
 
     Arguments:
         domain: Where the data lie; their captions, or else their classes, are its condition.
-        kind: 'unet' or 'transformer', for images.
+        kind: One of `NETWORKS`.
         width: Channels at the finest size, numbers of a token, or units of a layer; 0 chooses.
         in_multiple: Numbers that it sees for each coordinate.
         out_multiple: Numbers that it gives for each.
         is_conditional: Whether it is conditioned on classes or captions.
     """
-    classes = len(domain.classes) if is_conditional and not domain.vocabulary else 0
+    is_points = domain.kind == "points"
+    size = domain.scaled_dimensions if is_points else domain.shape[0]
+    options = NetworkOptions(
+        inputs=size * in_multiple,
+        outputs=size * out_multiple,
+        width=width,
+        classes=len(domain.classes) if is_conditional and not domain.vocabulary else 0,
+        context=context(domain) if is_conditional and not is_points else None,
+    )
+    return NETWORKS[kind](domain, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What a denoiser has to fit: (x [B, inputs, …], log-SNR [B], condition) to [B, outputs, …].
+
+    The sides of images stay as they are.
+    """
+
+    inputs: int
+    """Channels of what it is shown; of points, coordinates."""
+    outputs: int
+    """Channels that it gives."""
+    width: int = 0
+    """The recipe's --width; 0: the network chooses."""
+    classes: int = 0
+    """Classes of the condition's labels; 0 for none."""
+    context: ConditionEncoder | None = None
+    """Encodes captions, where the data have some."""
+
+
+def _unet(domain: Domain, options: NetworkOptions) -> nn.Module:
+    """Build a U-Net, whose coarsest side is 4 to 8 pixels; of points a perceptron."""
     if domain.kind == "points":
-        if kind != "unet":
-            raise BadInput(f"--network {kind} is for images; leave it out for points.")
-        size = domain.scaled_dimensions
         return Perceptron(
-            size * in_multiple, width=width or 128, classes=classes, outputs=size * out_multiple
+            options.inputs,
+            width=options.width or 128,
+            classes=options.classes,
+            outputs=options.outputs,
         )
-    channels, *sides = domain.shape
-    tau = context(domain) if is_conditional else None
-    if kind == "transformer":
-        side = min(sides)
-        patch = next((p for p in (4, 2, 1) if side // p >= 4 and not any(s % p for s in sides)), 1)
-        return PatchTransformer(
-            (channels, *sides),  # type: ignore[arg-type]
-            patch=patch,
-            width=width or 192,
-            classes=classes,
-            context=tau,
-            inputs=channels * in_multiple,
-            outputs=channels * out_multiple,
-        )
-    side = min(sides)
+    side = min(domain.shape[1:])
     patch = 1 if side < 24 else 2
     halvings = max(1, round(side / patch / 7).bit_length() - 1)
     return UNet(
-        channels * in_multiple,
-        width=width or (32 if side < 24 else 48),
+        options.inputs,
+        width=options.width or (32 if side < 24 else 48),
         multipliers=(1, *[2] * halvings),
         patch=patch,
-        classes=classes,
-        context=tau,
-        outputs=channels * out_multiple,
+        classes=options.classes,
+        context=options.context,
+        outputs=options.outputs,
     )
+
+
+def _transformer(domain: Domain, options: NetworkOptions) -> nn.Module:
+    """Build a transformer over patches of images."""
+    if domain.kind == "points":
+        raise BadInput("--network transformer is for images; leave it out for points.")
+    channels, *sides = domain.shape
+    side = min(sides)
+    patch = next((p for p in (4, 2, 1) if side // p >= 4 and not any(s % p for s in sides)), 1)
+    return PatchTransformer(
+        (channels, *sides),  # type: ignore[arg-type]
+        patch=patch,
+        width=options.width or 192,
+        classes=options.classes,
+        context=options.context,
+        inputs=options.inputs,
+        outputs=options.outputs,
+    )
+
+
+NETWORKS: Registry[Callable[[Domain, NetworkOptions], nn.Module]] = Registry(
+    "denoiser network", [("unet", _unet), ("transformer", _transformer)]
+)
+"""By name, what builds a denoiser; it refuses, by `BadInput`, data that it does not fit."""
 
 
 def context(domain: Domain) -> ConditionEncoder | None:

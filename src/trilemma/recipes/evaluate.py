@@ -6,13 +6,16 @@ Samples that another program made are measured alike, without a model that could
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from trilemma.core.errors import BadInput
+from trilemma.core.event import Event
 from trilemma.core.files import replacing
 from trilemma.core.noise import mix
 from trilemma.core.session import Session
@@ -25,7 +28,8 @@ from trilemma.metrics.registry import metrics
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
 from trilemma.training.convergence import training_state
-from trilemma.training.environment import environments
+from trilemma.training.environment import environments, machine
+from trilemma.training.run import Run
 
 __all__ = [
     "EACH_MODE",
@@ -34,7 +38,10 @@ __all__ = [
     "evaluation_of",
     "judge_ready",
     "judge_run",
+    "last_of_training",
+    "trained_for",
     "training_of",
+    "whole_evaluation_of",
 ]
 
 SAMPLES = {
@@ -55,20 +62,32 @@ def default_samples(data: DataSet) -> int:
     return max(SAMPLES[data.domain.kind], EACH_MODE * mode_count(data))
 
 
+def last_of_training(events: Sequence[Event]) -> Event | None:
+    """Return the last event that tells how far a training came; None where it made no step."""
+    return next((e for e in reversed(events) if e.kind in ("done", "step")), None)
+
+
+def trained_for(last: Event) -> tuple[float, int]:
+    """Return the seconds of training alone, and the updates, by its last event."""
+    values = last.values
+    seconds = values.get("train_seconds", values.get("seconds", 0.0))
+    return seconds, values.get("updates", last.step)
+
+
 def training_of(loaded: Loaded, data: DataSet) -> Training | None:
     """Read what training took from the run's events; nothing of a run that was not trained."""
     events = loaded.run.events()
-    last = next((e for e in reversed(events) if e.kind in ("done", "step")), None)
+    last = last_of_training(events)
     if last is None:
         return None
     values = last.values
-    seconds = values.get("train_seconds", values.get("seconds", 0.0))
+    seconds, updates = trained_for(last)
     examples = values.get("examples", values.get("examples_per_second", 0.0) * seconds)
     target_updates = updates_wanted(loaded.recipe, len(data.train))
     environment = environments(loaded.run)[-1]
     return Training(
         seconds=seconds,
-        updates=values.get("updates", last.step),
+        updates=updates,
         examples=round(examples),
         epochs=values.get("epochs", examples / len(data.train)),
         state=training_state(events, target_updates),
@@ -131,6 +150,7 @@ def judge_run(
         seed=session.seed,
         device=session.device.type,
         threads=torch.get_num_threads(),
+        processor=_processor(session.device),
         step=loaded.step,
         test_examples=len(data.test),
         data_change=data_change,
@@ -183,6 +203,7 @@ def judge_ready(
         n=len(rows),
         seed=session.seed,
         threads=torch.get_num_threads(),
+        processor=_processor(session.device),
         test_examples=len(data.test),
         source=str(source),
         extractor=reference.name,
@@ -195,6 +216,12 @@ def judge_ready(
     if keep is not None:
         _keep(keep, evaluation, data, judgement)
     return evaluation
+
+
+def _processor(device: torch.device) -> str:
+    """Name what measures: the accelerator, or the processor."""
+    environment = machine(device)
+    return environment["processor" if device.type == "cpu" else "device"]
 
 
 def _with_training(cost: Spent, training: Training | None) -> Spent:
@@ -229,3 +256,15 @@ def evaluation_of(folder: Path) -> Evaluation | None:
         return Evaluation.from_json(json.loads((folder / "evaluation.json").read_text()))
     except (OSError, ValueError, BadInput):
         return None
+
+
+def whole_evaluation_of(folder: Path) -> Evaluation | None:
+    """Read what was measured of a run, unless a file of it or of its samples was cut short."""
+    try:
+        if (samples := folder / "evaluation.safetensors").exists():
+            with safe_open(samples, "pt"):  # refuses a file that was cut short
+                pass
+        Run.open(folder)
+    except (OSError, ValueError, SafetensorError, BadInput):
+        return None
+    return evaluation_of(folder)

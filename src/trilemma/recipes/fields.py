@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_
 
 from trilemma.core.errors import BadInput, nearest
 from trilemma.recipes.recipe import Choice, Recipe
-from trilemma.registry import BadEntry
+from trilemma.registry import BadEntry, Registry
 
-__all__ = ["Field", "build", "changed", "fields", "parse"]
+__all__ = ["Field", "build", "changed", "fields", "parse", "registries_of"]
 
 
 POSITIVE = frozenset(
@@ -90,6 +90,17 @@ def fields(recipe: type[Recipe]) -> list[Field]:
             )
         recipe_fields.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
     return recipe_fields
+
+
+def registries_of(recipe: type[Recipe]) -> dict[str, Registry[Any]]:
+    """Return the registry from which each field of names chooses, by the field."""
+    hints = get_type_hints(recipe, include_extras=True)
+    return {
+        field.name: mark.registry
+        for field in dataclasses.fields(recipe)
+        for mark in getattr(hints[field.name], "__metadata__", ())
+        if isinstance(mark, Choice) and isinstance(mark.registry, Registry)
+    }
 
 
 def _convert(field: Field, text: str) -> Any:  # noqa: ANN401

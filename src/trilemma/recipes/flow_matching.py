@@ -23,7 +23,7 @@ from trilemma.families.flow_matching import (
 )
 from trilemma.maths.diffusion.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
-from trilemma.recipes.diffusion_networks import denoiser, refuse_unguided
+from trilemma.recipes.diffusion_networks import NETWORKS, denoiser, refuse_unguided
 from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]
@@ -44,6 +44,8 @@ class FlowMatchingRecipe(Recipe):
     batch: int = 0
     """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
     most 16 pixels a side, else 128."""
+    network: Annotated[str, Choice(NETWORKS)] = "unet"
+    """The velocity of images; for points it is a perceptron."""
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
     from there, 128 for points."""
@@ -69,7 +71,12 @@ class FlowMatchingRecipe(Recipe):
         levels = values.count if isinstance(values, Levels) else 0
         frequencies = _frequencies(domain)
         inner = FlowMatching(
-            denoiser(domain, width=self.width, in_multiple=1 + 2 * len(frequencies)),
+            denoiser(
+                domain,
+                kind=self.network,
+                width=self.width,
+                in_multiple=1 + 2 * len(frequencies),
+            ),
             domain.scaled_shape,
             preconditioning=Preconditioning(0.5 if levels else 1.0, _finest(domain), frequencies),
             training=FlowMatchingTraining(self.pairing, self.times, self.label_dropout),

@@ -18,10 +18,15 @@ from trilemma.core.errors import BadInput
 from trilemma.core.words import joined
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
+from trilemma.data.location import MEMORY
+from trilemma.data.subset import SIGN
+from trilemma.plugins import recorded as recorded_plugins
+from trilemma.recipes.catalog import refuse_missing_plugins
+from trilemma.recipes.fields import registries_of
 from trilemma.recipes.recipe import Recipe
 from trilemma.training.run import Run
 
-__all__ = ["location", "record_of", "unchanged", "with_changes"]
+__all__ = ["location", "plugins_of", "record_of", "unchanged", "with_changes"]
 
 
 def record_of(data: DataSet, source: str, size: int | None) -> dict[str, Any]:
@@ -42,6 +47,21 @@ def record_of(data: DataSet, source: str, size: int | None) -> dict[str, Any]:
     }
 
 
+def plugins_of(recipe: Recipe, source: str) -> list[dict[str, str]]:
+    """Return what a run keeps of the plug-ins that its recipe, its choices or its data are of.
+
+    Arguments:
+        recipe: Its recipe.
+        source: The name or the path from which its data were read.
+    """
+    chosen = {
+        (registry.kind, getattr(recipe, name))
+        for name, registry in registries_of(type(recipe)).items()
+    }
+    data = ("data set", sources.lasting(source).partition(SIGN)[0])
+    return recorded_plugins({("recipe", recipe.name), data, *chosen})
+
+
 def location(run: Run, moved: str | None = None) -> str:
     """Return where a run's data lie now.
 
@@ -50,11 +70,18 @@ def location(run: Run, moved: str | None = None) -> str:
         moved: Where somebody says that they lie; None for where they lay.
 
     Raises:
-        BadInput: Nothing lies there any more, or what is said is a name and a path at once.
+        BadInput: Nothing lies there any more, or what is said is a name and a path at once, or a
+            plug-in of the run is not here.
     """
+    refuse_missing_plugins(run.path, run.recipe)
     before = run.recipe["data"]["source"]
     if moved is not None:
         return sources.moved_to(moved, before)
+    if before.startswith(MEMORY):
+        raise BadInput(
+            f"{run.path} was trained on '{before.removeprefix(MEMORY)}', which a program had in "
+            "memory; give the same data again: data=… in Python, --data PATH on the command line."
+        )
     path = sources.path_of(before)
     if path is not None and not os.path.lexists(path):
         raise BadInput(

@@ -26,11 +26,12 @@ from trilemma.core.words import joined
 from trilemma.core.world import World
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.catalog import recipe_class, recorded_class
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
-from trilemma.recipes.run_data import location, record_of, unchanged, with_changes
+from trilemma.recipes.run_data import location, plugins_of, record_of, unchanged, with_changes
+from trilemma.recipes.starting import Start, Started, freeze, stages_with
 from trilemma.training.budget import Budget
 from trilemma.training.environment import environment
 from trilemma.training.fit import fit
@@ -84,17 +85,20 @@ def begin(
     size: int | None = None,
     precision: str = "auto",
     watch: bool = False,
+    start: Start | None = None,
 ) -> tuple[Run, Iterator[Event]]:
     """Make a run directory, and return it with the training to be iterated over.
 
     Everything that can be refused is refused before the directory is made. A batch that is larger
-    than the training split is clamped to it, recorded so, and said by an event 'warning'.
+    than the training split is clamped to it, recorded so, and said by an event 'warning'. What
+    comes from the weights of another run is said and recorded.
     """
     seed, world = session.seed, session.world
     data = recipe.data_for(data)
     recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
-    world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
+    stages = recipe.stages(model, data, seed)
+    world.shard(stages[0].stream().batch(0), recipe.accumulate)
     chosen = choose(precision, world.device, prefer_bf16=recipe.bf16)
     record = {
         "name": recipe.name,
@@ -103,12 +107,19 @@ def begin(
         "format": FORMAT,
         "seed": seed,
         "data": record_of(data, source, size),
+        "plugins": plugins_of(recipe, source),
         "budget": dataclasses.asdict(budget),
         "precision": dataclasses.asdict(chosen),
         "device": world.device.type,
         "processes": world.size,
         "watch": watch,
     }
+    if start is not None:
+        started = _start(start, recipe, model, data.domain, session)
+        record["start"] = started.record
+        stages_with(stages, model, started.record)
+        for sentence in started.sentences:
+            session.say(sentence)
     run = _create_run(path, record, world)
     notes = [*([note] if note else []), *recipe.notes()]
     return run, _train(run, recipe, model, data, budget, chosen, session, notes, resume=False)
@@ -155,7 +166,7 @@ def go_on(
     Raises:
         BadInput: It is no run, or recipe, data or seed are others than the run's.
     """
-    run = Run.open(path)
+    run = Run.open(path).resumable()
     record = run.recipe
     refuse_difference(record, {k: v for k, v in (requested or {}).items() if v is not None})
     _class_of(run)
@@ -170,9 +181,40 @@ def go_on(
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
+    if "start" in record:
+        _start_again(run, recipe, model, data.domain, session)
     chosen = Precision(**record["precision"])
     session = session.but(seed=record["seed"])
     return run, _train(run, recipe, model, data, budget, chosen, session, notes, resume=True)
+
+
+def _start(
+    start: Start, recipe: Recipe, model: Model, domain: Domain, session: Session
+) -> Started:
+    """Give a model the weights of another run."""
+    run = Run.open(start.path)
+    _class_of(run)
+    _refuse_partial(run, *RECORD)
+    checkpoint = run.checkpoint(session.warn, with_state=False)
+    return start.give(run, checkpoint, recipe, model, domain)
+
+
+def _start_again(run: Run, recipe: Recipe, model: Model, domain: Domain, session: Session) -> None:
+    """Freeze what a run froze; of a run that has saved nothing, take its first weights again.
+
+    Raises:
+        BadInput: These are wanted, and are no longer what they were.
+    """
+    record = run.recipe["start"]
+    if not run.is_untouched:
+        freeze(model, record["freeze"])
+        return
+    start = Start(Path(record["run"]), tuple(record["freeze"]))
+    if _start(start, recipe, model, domain, session).record["sha256"] != record["sha256"]:
+        raise BadInput(
+            f"{run.path} has saved nothing yet, and the weights of {start.path} that it started "
+            "from have changed since; begin a new run."
+        )
 
 
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
@@ -198,10 +240,7 @@ def _class_of(run: Run) -> type[Recipe]:
             f"{path} has format {written}, which {change} (version {record.get('version', '?')} "
             f"wrote it, and format {FORMAT} is read here)."
         )
-    try:
-        return recipe_class(record["name"])
-    except BadInput as error:
-        raise BadInput(f"{path} names a recipe that is not here: {error}") from error
+    return recorded_class(run.path, record)
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
@@ -242,15 +281,19 @@ def _train(
 ) -> Iterator[Event]:
     seed = session.seed
     settings = dataclasses.replace(Settings.of(recipe), decay=recipe.decay_for(data))
+    previews = Previews(run, model, data, seed, watch=run.recipe["watch"])
+    stages = recipe.stages(model, data, seed)
+    if "start" in run.recipe:
+        stages = stages_with(stages, model, run.recipe["start"])
     return fit(
         run,
         model,
-        recipe.stages(model, data, seed),
+        stages,
         settings,
         budget,
         session=session,
         precision=precision,
-        preview=Previews(run, model, data, seed, watch=run.recipe["watch"]),
+        preview=previews if session.is_pictured else None,
         resume=resume,
         rows=len(data.train),
         notes=notes,

@@ -42,6 +42,13 @@ class Annotations:
         """Tell whether anything is known."""
         return self.labels is not None or self.captions is not None
 
+    def since(self, start: int) -> Annotations:
+        """Return what is known of the samples from number `start` on."""
+        labels = None if self.labels is None else self.labels[start:]
+        return Annotations(
+            labels, self.classes, None if self.captions is None else self.captions[start:]
+        )
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Return what stands beside samples in a file of tensors."""

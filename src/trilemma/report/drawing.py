@@ -45,6 +45,7 @@ __all__ = [
     "plots",
     "refuse_completion",
     "save_picture",
+    "write",
     "write_between",
     "write_enlarged",
     "write_found",
@@ -293,6 +294,27 @@ def write_improved(loaded: Loaded, path: str | Path, target: Path, session: Sess
         graph_writing.check_form(form, target.name, len(result.after))
         _write(result.after, form, target, loaded.domain)
     return result.sentence()
+
+
+def write(x: Tensor, target: Path, domain: Domain, annotations: Annotations = NOTHING) -> int:
+    """Write samples that are drawn already in the form of the target's name.
+
+    Arguments:
+        x: [N, *shape], data units.
+        target: Where they go.
+        domain: Where they lie.
+        annotations: What they are of.
+
+    Returns:
+        How many the form had no room for.
+
+    Raises:
+        BadInput: The form is unknown, or the place is taken.
+    """
+    form = _known_form(target, domain, len(x))
+    if form == ".gif":
+        raise BadInput(f"'{target.name}' was given for samples that are drawn already; use .png.")
+    return _write(x, form, target, domain, annotations)
 
 
 def _write(

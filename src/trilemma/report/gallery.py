@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, attempted
 from trilemma.core.event import Event
 from trilemma.core.files import atomic_write
@@ -29,7 +30,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.registry import quantity
 from trilemma.pictures import figures
-from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.catalog import recorded_class
 from trilemma.recipes.evaluate import evaluation_of
 from trilemma.recipes.runs import load
 from trilemma.report import viewer
@@ -47,13 +48,13 @@ REAL, REAL_POINTS = 64, 2000
 """Real examples beside the samples, and as many of points."""
 
 
-def entry(folder: Path, row: Row, data: DataSet, model: Model | None = None) -> Entry:
+def entry(folder: Path, row: Row, data: DataSet | None, model: Model | None = None) -> Entry:
     """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside.
 
     Arguments:
         folder: The run's.
         row: What was measured of it.
-        data: Its data set.
+        data: Its data set; None where it is gone, and nothing is drawn that needs it.
         model: The run's, on the CPU, where it is loaded already.
     """
     evaluation_file = folder / "evaluation.safetensors"
@@ -63,10 +64,13 @@ def entry(folder: Path, row: Row, data: DataSet, model: Model | None = None) -> 
     if samples is not None and nearest is not None:
         pairs = (samples[: len(nearest)], nearest)
     if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
-        exhibits = _exhibits(row, data, tensors)
+        exhibits = [] if data is None else _exhibits(row, data, tensors)
         return Entry(row, samples=samples, neighbours=pairs, exhibits=exhibits)
     run = Run.open(folder)
-    events, original = run.events(), data
+    events, settings = run.events(), _settings(run)
+    if data is None:
+        return Entry(row, samples=samples, neighbours=pairs, events=events, settings=settings)
+    original = data
     data = original.viewed((run.recipe["data"]["domain"]["kind"],))
     scene = None
     # a page shows examples of one kind as tensors
@@ -82,11 +86,15 @@ def entry(folder: Path, row: Row, data: DataSet, model: Model | None = None) -> 
         events=events,
         pictures=pictures_of(_subject(run, data, events, tensors.get("samples"), model)),
         exhibits=_exhibits(row, data, tensors),
-        settings=written(
-            {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
-        ),
+        settings=settings,
         scene=scene,
     )
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """Return a run's recipe, its fields and its precision, as they are shown."""
+    recipe = run.recipe
+    return written({"name": recipe["name"], **recipe["fields"], **recipe["precision"]})
 
 
 def _subject(
@@ -100,7 +108,7 @@ def _subject(
     if model is None:
         with contextlib.suppress(BadInput):
             model = load(run.path, warn=lambda _: None).model
-    family = recipe_class(run.recipe["name"]).family
+    family = recorded_class(run.path, run.recipe).family
     return Subject(model, data, family, events, samples, run.path)
 
 
@@ -123,25 +131,44 @@ def _exhibit(
     return Picture(quantity(name).label, image, sentence, wide=True)
 
 
-def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:
-    """Gather a comparison for its page."""
-    environment: dict[str, Any] = {}
-    for environment_file in sorted(folder.glob("[!.]*/environment.json")):
-        with contextlib.suppress(OSError, ValueError):
-            environment = json.loads(environment_file.read_text())
-            break
+def comparison(
+    table: Table, entries: Sequence[Entry], data: DataSet | None, folders: Sequence[Path]
+) -> Comparison:
+    """Gather what was measured on one test set for its page.
+
+    Arguments:
+        table: What was measured.
+        entries: What is shown of each row.
+        data: The data set; None where it is gone.
+        folders: The run directories.
+    """
+    environments = _records(folders, "environment.json")
+    heading = table.heading
+    domain = None if data is None else data.domain
+    if data is None and (records := _records(folders, "recipe.json")):
+        domain = Domain.from_json(records[0]["data"]["domain"])
     return Comparison(
-        data=table.plan.data,
+        data=heading.data,
         entries=entries,
-        minutes=table.plan.minutes,
-        seed=table.plan.seeds or table.plan.seed,
-        real=_real(data),
-        domain=data.domain,
-        environment=written(environment),
+        minutes=heading.minutes,
+        seed=None if heading.of_existing else heading.seeds or heading.seed,
+        real=None if data is None else _real(data),
+        domain=domain,
+        environment=written(environments[0]) if environments else {},
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        notes=data.notes,
-        settings=written(dict(table.plan.settings)),
+        notes=() if data is None else data.notes,
+        settings=written(dict(heading.settings)),
+        differences=heading.differences,
     )
+
+
+def _records(folders: Sequence[Path], name: str) -> list[dict[str, Any]]:
+    """Return what the file of a name holds in those folders where it can be read."""
+    records = []
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            records.append(json.loads((folder / name).read_text()))
+    return records
 
 
 def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:

@@ -42,23 +42,74 @@ POLICY = (
 COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-def comparison_page(comparison: Comparison) -> str:
+def comparison_page(*comparisons: Comparison) -> str:
     """Write the page of a comparison.
 
     Arguments:
-        comparison: What was compared.
+        comparisons: What was compared: of each test set, and of runs that existed there may be
+            several.
 
     Returns:
         A whole HTML document.
     """
-    comparison = _in_order(comparison)
-    rows, ranking = comparison.rows, rank(comparison.rows)
-    unrewarded_rows = [row for row in rows if not row.of.reward]
+    comparisons = tuple(map(_in_order, comparisons))
+    titles = [_title(comparison) for comparison in comparisons]
+    turned = [_turned(comparison) for comparison in comparisons]
+    has_viewers = any(scene is not None for scenes_of_one in turned for scene in scenes_of_one)
+    if len(comparisons) == 1:
+        body = _body(comparisons[0], turned[0])
+        return _document(titles[0], element("h1", titles[0]), *body, has_viewers=has_viewers)
+    n = sum(len(comparison.entries) for comparison in comparisons)
+    sets = _counted(len(comparisons), "test set")
+    title = f"{_counted(n, 'run')} that existed, on {sets.lower()}"
+    words = f"{sets}: what was measured on one is not ranked beside what was on another."
+    parts: list[Child] = [element("h1", title), element("p", words, class_="verdict")]
+    parts.append(_differences(comparisons[0]))
+    for i, comparison in enumerate(comparisons):
+        parts += [element("hr"), element("h1", titles[i])]
+        parts += _body(comparison, turned[i], f"{i + 1}-")
+    return _document(title, *parts, has_viewers=has_viewers)
+
+
+def _title(comparison: Comparison) -> str:
+    """Say how many of what are compared, and on which data."""
+    rows = comparison.rows
     ready = [row.name for row in rows if row.of.source]
     n = len(rows) - len(ready)
     noun = "variant" if any(row.of.fields for row in rows) else "recipe"
-    several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
-    several += f", and {joined(ready)}," if ready else ""
+    if any(not row.in_race for row in rows):
+        return f"{_counted(n, 'run')} that existed, on {comparison.data}"
+    several = _counted(n, noun) + (f", and {joined(ready)}," if ready else "")
+    return f"{several} on {comparison.data}"
+
+
+def _counted(n: int, noun: str) -> str:
+    """Write a number of things at the head of a sentence.
+
+    >>> _counted(2, "run"), _counted(1, "run"), _counted(12, "run")
+    ('Two runs', 'One run', '12 runs')
+    """
+    return f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
+
+
+def _differences(comparison: Comparison) -> Child:
+    """List what differs among runs that existed."""
+    if not comparison.differences:
+        return None
+    items = [element("li", sentence) for sentence in comparison.differences]
+    return [element("h3", "What differs among them"), element("ul", items, class_="advice")]
+
+
+def _body(comparison: Comparison, turned: Sequence[Scene | None], prefix: str = "") -> list[Child]:
+    """Lay out what was measured on one test set.
+
+    Arguments:
+        comparison: What was.
+        turned: What of it can be turned.
+        prefix: Of its sections' keys, where it is one of several sets on the page.
+    """
+    rows, ranking = comparison.rows, rank(comparison.rows)
+    unrewarded_rows = [row for row in rows if not row.of.reward]
     facts = [
         _trained(rows),
         _seeds(comparison.seed),
@@ -66,7 +117,6 @@ def comparison_page(comparison: Comparison) -> str:
         *dict.fromkeys(row.of.device for row in rows if row.of.device),
         comparison.date or None,
     ]
-    turned = _turned(comparison)
     sections = (
         ("samples", "Samples", partial(samples_section, comparison, turned)),
         (
@@ -89,15 +139,13 @@ def comparison_page(comparison: Comparison) -> str:
             partial(details_section, comparison.entries, comparison.environment, comparison.notes),
         ),
     )
-    return _document(
-        f"{several} on {comparison.data}",
-        element("h1", f"{several} on {comparison.data}"),
+    return [
         _facts(facts),
         element("p", comparison.verdict or ranking.verdict, class_="verdict"),
         element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
-        _sections(sections),
-        has_viewers=any(turned),
-    )
+        None if prefix else _differences(comparison),
+        *_sections(sections, prefix),
+    ]
 
 
 def _trained(rows: Sequence[Row]) -> str | None:
@@ -234,10 +282,19 @@ def _turned(comparison: Comparison) -> list[Scene | None]:
     return attempted(partial(scenes, comparison), lambda _: nothing)
 
 
-def _sections(sections: Sequence[tuple[str, str, Callable[[], Child]]]) -> list[Markup]:
-    """Leave empty sections out, and lead to the others; one that fails has its reason."""
+def _sections(
+    sections: Sequence[tuple[str, str, Callable[[], Child]]], prefix: str = ""
+) -> list[Markup]:
+    """Leave empty sections out, and lead to the others; one that fails has its reason.
+
+    Arguments:
+        sections: Key, title and what makes the body of each.
+        prefix: Of the keys, where a page has several of one.
+    """
     full = [
-        (key, title, body) for key, title, make in sections if (body := attempted(make, not_drawn))
+        (f"{prefix}{key}", title, body)
+        for key, title, make in sections
+        if (body := attempted(make, not_drawn))
     ]
     links = [element("a", title, href=f"#{key}") for key, title, _ in full]
     return [

@@ -96,12 +96,12 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several recipes on the same data with the same budget."""
+    """Several recipes with the same budget, or runs that existed, on the same data."""
 
     data: str
     entries: Sequence[Entry]
     minutes: float | None = None
-    """Budget of each recipe."""
+    """Budget of each recipe; None of runs that existed."""
     seed: int | Sequence[int] | None = None
     """Of all, or each of several."""
     real: Tensor | Image | None = None
@@ -115,6 +115,8 @@ class Comparison:
     """What a reader should know of the data: licence, files left out."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Fields that all were given, other than by default."""
+    differences: Sequence[str] = ()
+    """What differs among runs that existed, a sentence each."""
 
     @property
     def rows(self) -> list[Row]:

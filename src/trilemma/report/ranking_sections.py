@@ -53,7 +53,7 @@ def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
         element("p", note, class_="note"),
         element("div", cards, class_="row three"),
     ]
-    if len(rows) < 2:
+    if len(rows) < 2 or not ranking.speed:
         return parts
     triangles = [
         element("figure", image(triangle(rows, row.name), ""), caption)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from trilemma.comparison.ranks import SPEED_TIE, baselines, floor, score_range
+from trilemma.comparison.ranks import (
+    SPEED_TIE,
+    baselines,
+    floor,
+    score_range,
+    speeds_compare,
+)
 from trilemma.comparison.row import Row
 from trilemma.core.words import joined
 from trilemma.metrics.cost import COSTS, SPEED
@@ -113,17 +119,20 @@ def lines(rows: Sequence[Row]) -> list[Line]:
     return table_lines
 
 
-def rows_to_csv(rows: Sequence[Row]) -> str:
+def rows_to_csv(*groups: Sequence[Row]) -> str:
     """Write the table as comma-separated values, with full precision and intervals.
 
     A score takes three columns (value, _low, _high), and two more (_sd, _seeds) where rows stand
     for several seeds; floor and baselines are rows of their own, told apart by the column `kind`.
+
+    Arguments:
+        groups: Rows of one test set each, followed by the floor and the baselines of that set.
     """
+    rows = [row for group in groups for row in group]
     names = columns(rows, every=True)
     scores = [name for name in names if name not in COST]
     heads = ["kind", "recipe", "family", "data", "split", "n", "seed", "device"]
-    labelled = any(row.of.label for row in rows)
-    if labelled:
+    if any(row.of.label for row in rows):
         heads.insert(1, "label")
     parts = {"": "value", "_low": "low", "_high": "high"}
     if any(row.seeds for row in rows):
@@ -134,8 +143,27 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
     costs = [*(n for n in names if n in COST), COSTS[-1].name]
     state = ["training_state"] * any(row.training for row in rows)
     file = io.StringIO()
-    writer = csv.DictWriter(file, heads + costs + state, restval="", lineterminator="\n")
+    writer = csv.DictWriter(
+        file, heads + costs + state, restval="", extrasaction="ignore", lineterminator="\n"
+    )
     writer.writeheader()
+    for group in groups:
+        for line in _csv_lines(group, scores, costs, parts):
+            writer.writerow({key: _inert(value) for key, value in line.items()})
+    return file.getvalue()
+
+
+def _csv_lines(
+    rows: Sequence[Row], scores: Sequence[str], costs: Sequence[str], parts: Mapping[str, str]
+) -> Iterator[dict[str, Value]]:
+    """Yield the lines of one test set: its rows, the floor and the baselines.
+
+    Arguments:
+        rows: Of the set.
+        scores: Columns of scores.
+        costs: Columns of costs.
+        parts: What a score's columns hold, by the end of their names.
+    """
     about: dict[str, Value] = {}
     for row in rows:
         of = row.of
@@ -146,7 +174,7 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
             "family": of.family,
             **about,
             "seed": " ".join(map(str, row.seeds)) if row.seeds else of.seed,
-            **({"label": row.name} if labelled else {}),
+            "label": row.name,
         }
         for name in scores:
             measurement = row.score(name)
@@ -157,19 +185,16 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
                 for end, part in parts.items()
             }
         line |= {name: _plain(row.spent(name)) for name in costs}
-        if state:
-            line["training_state"] = row.training.state if row.training else ""
-        writer.writerow({key: _inert(value) for key, value in line.items()})
+        yield line | {"training_state": row.training.state if row.training else ""}
     shared = {key: about.get(key, "") for key in ("data", "split")}
     floors = {name: floor(rows, name) for name in scores}
     if any(value is not None for value in floors.values()):
         plain = {name: _plain(value) for name, value in floors.items()}
-        writer.writerow({"kind": "floor", "recipe": "real data", **shared, **plain})
+        yield {"kind": "floor", "recipe": "real data", **shared, **plain}
     marks = {name: baselines(rows, name) for name in scores}
     for baseline in dict.fromkeys(b for measurement in marks.values() for b in measurement):
         plain = {name: _plain(measurement.get(baseline)) for name, measurement in marks.items()}
-        writer.writerow({"kind": "baseline", "recipe": _inert(baseline), **shared, **plain})
-    return file.getvalue()
+        yield {"kind": "baseline", "recipe": baseline, **shared, **plain}
 
 
 def terminal_tables(rows: Sequence[Row], title: str = "", width: int = 80) -> list[Table]:
@@ -354,7 +379,7 @@ def _deviation(name: str, value: float, spread: float) -> str:
 def _best(rows: Sequence[Row], name: str) -> set[int]:
     """Return the rows than which none is certainly better: the best, and ties with it."""
     better = quantity(name).better
-    if not better or len(rows) < 2:
+    if not better or len(rows) < 2 or (name == SPEED.name and not speeds_compare(rows)):
         return set()
     spans = {}
     for i, row in enumerate(rows):

@@ -38,9 +38,12 @@ __all__ = [
     "Checkpoint",
     "Damaged",
     "list_checkpoints",
+    "parsed_weights",
     "read",
+    "serialised",
     "sync_folder",
     "unwritable",
+    "verified",
     "write",
     "write_file",
 ]
@@ -70,6 +73,8 @@ class Checkpoint:
     """Averaged weights and buffers of the whole model."""
     state: Mapping[str, Any]
     """What training needs beside them; empty where only the weights were asked for."""
+    sha256: str
+    """Of the file of weights."""
 
     def fill(self, model: nn.Module) -> None:
         """Give a model these weights.
@@ -113,7 +118,10 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         files = {}
-        for name, data in (("model.safetensors", _tensors(weights)), ("state.pt", _state(state))):
+        for name, data in (
+            ("model.safetensors", serialised(weights)),
+            ("state.pt", _state(state)),
+        ):
             write_file(partial / name, data)
             files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         text = json.dumps({**manifest, "files": files}, indent=1)
@@ -162,14 +170,11 @@ def read(folder: Path, manifest: Mapping[str, Any], *, with_state: bool = True) 
     if not {"model.safetensors", "state.pt"} <= set(expected):
         raise Damaged(f"{folder / 'manifest.json'} does not list the checkpoint's files")
     data = {
-        name: _verified(folder / name, size, digest) for name, (size, digest) in expected.items()
+        name: verified(folder / name, size, digest) for name, (size, digest) in expected.items()
     }
-    try:
-        weights = safetensors.torch.load(data["model.safetensors"])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise Damaged(f"{folder / 'model.safetensors'} holds no tensors ({error})") from None
+    weights = parsed_weights(folder / "model.safetensors", data["model.safetensors"])
     state = _parsed(folder / "state.pt", data["state.pt"]) if with_state else {}
-    return Checkpoint(folder, step, stage, weights, state)
+    return Checkpoint(folder, step, stage, weights, state, expected["model.safetensors"][1])
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -206,12 +211,8 @@ def unwritable(path: Path, error: OSError, state: str = "") -> BadInput:
     )
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("step_"))
-
-
-def _tensors(weights: Mapping[str, Tensor]) -> bytes:
-    """Serialise; tied weights are written under each of their names."""
+def serialised(weights: Mapping[str, Tensor]) -> bytes:
+    """Return the bytes of a file of weights; tied ones are written under each of their names."""
     copies = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in weights.items()
@@ -219,13 +220,12 @@ def _tensors(weights: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(copies, metadata={"format": "pt"})
 
 
-def _state(state: Mapping[str, Any]) -> memoryview:
-    file = io.BytesIO()
-    torch.save(dict(state), file)
-    return file.getbuffer()
+def verified(path: Path, size: int, digest: str) -> bytes:
+    """Return what a file holds, if it is as it was written.
 
-
-def _verified(path: Path, size: int, digest: str) -> bytes:
+    Raises:
+        Damaged: It is missing, cut short or changed.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -237,6 +237,28 @@ def _verified(path: Path, size: int, digest: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != digest:
         raise Damaged(f"{path} was changed since it was written (its sha256 differs)")
     return data
+
+
+def parsed_weights(path: Path, data: bytes) -> dict[str, Tensor]:
+    """Return the weights of a file.
+
+    Raises:
+        Damaged: It holds something else.
+    """
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise Damaged(f"{path} holds no tensors ({error})") from None
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def _state(state: Mapping[str, Any]) -> memoryview:
+    file = io.BytesIO()
+    torch.save(dict(state), file)
+    return file.getbuffer()
 
 
 def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:

@@ -41,6 +41,8 @@ from trilemma.training.checkpoint import (
     write,
     write_file,
 )
+from trilemma.training.exported import is_exported, read_exported
+from trilemma.training.record import read_json, read_record
 
 __all__ = ["InUse", "Run", "refuse_difference", "started", "unused"]
 
@@ -111,25 +113,31 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str) -> Run:
-        """Open a run directory.
+        """Open a run directory, or a folder of exported weights.
 
         Raises:
             BadInput: There is none, or it is not one.
         """
         path = Path(path)
-        if not path.is_dir():
-            problem = "is a file" if path.exists() else "does not exist"
-            raise BadInput(f"{path} {problem}; give the directory that 'trilemma train' printed.")
-        if not os.path.exists(path / "recipe.json"):
-            raise BadInput(
-                f"{path} is not a run directory, for it has no recipe.json; "
-                "give the directory that 'trilemma train' printed."
-            )
-        recipe = _json(path / "recipe.json")
-        if not isinstance(recipe.get("name"), str):
-            raise BadInput(f"{path / 'recipe.json'} names no recipe; it is not a run's.")
+        recipe = read_record(path)
         environment = path / "environment.json"
-        return cls(path, recipe, _json(environment) if os.path.exists(environment) else {})
+        if is_exported(recipe):
+            return cls(path, recipe, recipe.get("environment", {}))
+        return cls(path, recipe, read_json(environment) if os.path.exists(environment) else {})
+
+    def resumable(self) -> Run:
+        """Return this run, if it holds a state of training that can go on.
+
+        Raises:
+            BadInput: It is a folder of exported weights.
+        """
+        if is_exported(self.recipe):
+            raise BadInput(
+                f"{self.path} holds exported weights and no state of training, so that it cannot "
+                f"be resumed; begin a new run from them: 'trilemma train {self.recipe['name']} "
+                f"--from {self.path} --data …'."
+            )
+        return self
 
     @contextmanager
     def lock(self) -> Iterator[str | None]:
@@ -249,6 +257,8 @@ class Run:
         Raises:
             BadInput: There is none.
         """
+        if is_exported(self.recipe):
+            return read_exported(self.path, self.recipe)
         damage = []
         for folder in list_checkpoints(self.path / "checkpoints"):
             try:
@@ -407,18 +417,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON ({error}); it is not a run's.") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path} holds no JSON object; it is not a run's.")
-    return value
 
 
 def _text(value: Mapping[str, Any]) -> bytes:

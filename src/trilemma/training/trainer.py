@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -87,7 +87,8 @@ class Trainer:
     Arguments:
         model: The whole model; names its parameters. It lies on the device, and where training
             goes on it holds the checkpoint's (averaged) weights.
-        stage: What is trained: `stage.model` is the model or a part of it.
+        stage: What is trained: `stage.model` is the model or a part of it. Parameters that require
+            no gradient are frozen: they have no optimiser and no average.
         stream: The stage's batches.
         settings: Learning rate and the like.
         session: Losses are computed on its device, and shared by its processes.
@@ -112,7 +113,10 @@ class Trainer:
         self.step_count = self.batches_drawn = self.examples = self.skipped = 0
         self.caution = 1.0
         """What the learning rate is multiplied with since training last went back."""
-        self.objectives: list[Objective] = list(stage.model.objectives())
+        self.objectives: list[Objective] = [
+            replace(o, parameters=[p for p in o.parameters if p.requires_grad])
+            for o in stage.model.objectives()
+        ]
         names = {id(p): name for name, p in model.named_parameters()}
         trained = [p for objective in self.objectives for p in objective.parameters]
         if any(id(p) not in names for p in trained):

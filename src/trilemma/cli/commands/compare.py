@@ -1,19 +1,16 @@
-"""Trains and measures several recipes alike, and says which to use."""
+"""Trains and measures several recipes alike, or sets runs that exist side by side."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trilemma.cli.arguments import (
     above_zero,
     add_device,
-    add_json,
+    add_devices,
     add_precision,
     add_reading,
     add_seed,
@@ -21,24 +18,21 @@ from trilemma.cli.arguments import (
 )
 from trilemma.cli.command import Command, Parser
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trilemma.comparison.plan import Ready
-    from trilemma.comparison.table import Table
-    from trilemma.data.dataset import DataSet
-
 __all__ = ["COMMAND"]
 
-PIPED = 140
-"""Characters of a line that goes to a file."""
+DATA = "name:digits"
+MINUTES = 1.0
 
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     add_device(parser)
-    parser.add_argument("--data", default="name:digits", metavar="NAME_OR_PATH")
+    add_devices(parser)
+    parser.add_argument(
+        "--data",
+        metavar="NAME_OR_PATH",
+        help=f"default: {DATA}; with RUN: where data now lie that were moved",
+    )
     add_size(parser)
     add_reading(parser)
     parser.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
@@ -50,7 +44,9 @@ def arguments(parser: Parser) -> None:
         metavar="NAME=PATH",
         help="samples that another program made, measured beside the recipes",
     )
-    parser.add_argument("--minutes", type=above_zero(float), default=1.0, help="for each run")
+    parser.add_argument(
+        "--minutes", type=above_zero(float), help=f"for each run; default: {MINUTES:g}"
+    )
     parser.add_argument(
         "--grid",
         action="append",
@@ -76,101 +72,107 @@ def arguments(parser: Parser) -> None:
     add_seed(parser)
     add_precision(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="an unfinished one is resumed")
+    parser.usage = parser.format_usage().removeprefix("usage: ").strip() + " [RUN RUN …]"
+    parser.epilog = (
+        "RUN RUN …: sets these run directories side by side in the place of training any; what "
+        "was not measured is measured."
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and measure several recipes alike, and say which to use."""
-    from trilemma.api.display import say
-    from trilemma.api.working import at_work, read_data, watched
-    from trilemma.cli.terminal import as_json
-    from trilemma.comparison import compare as comparing
-    from trilemma.comparison.cells import read_grid, read_settings
-    from trilemma.comparison.plan import Plan
-    from trilemma.core.errors import BadInput
-    from trilemma.data import sources
-    from trilemma.recipes.catalog import recipe_class
-    from trilemma.report import gallery
-    from trilemma.report.publication import publish
+    """Train and measure several recipes alike, or set runs side by side; say which to use."""
+    runs, field_words = _parted(options.fields)
+    if runs:
+        _refuse_training(options, runs, [word.partition("=")[0] for word in field_words[:1]])
+        _compare_existing(options, runs)
+        return
+    from trilemma.api.comparing import compare
+    from trilemma.cli.results import give_comparison
 
-    def publishing(folder: Path, comparison_table: Table) -> None:
-        say(f"looking into the models for {folder / 'report.html'} …")
-        publish(folder, comparison_table, data)
-
-    names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
-    for name in names or ():
-        recipe_class(name)
-    options.data = sources.declared(
-        options.data, radius=options.ego_radius, columns=options.columns, target=options.target
+    comparison = compare(
+        options.data or DATA,
+        [w.strip() for w in options.recipes.split(",")] if options.recipes else None,
+        minutes=options.minutes or MINUTES,
+        samples=options.samples,
+        seed=options.seed,
+        seeds=options.seeds,
+        grid=options.grid,
+        settings=[*options.settings, *_field_words(field_words)],
+        ready=_named(options.ready),
+        size=options.size,
+        columns=options.columns,
+        target=options.target,
+        radius=options.ego_radius,
+        out=options.out,
+        device=options.device,
+        precision=options.precision,
     )
-    grid = read_grid([*options.grid, *_seed_grid(options)])
-    settings = read_settings([*options.settings, *_field_words(options.fields)])
-    if "seed" in dict(grid) and options.seed and options.seeds is None:
-        raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
-    with at_work(options.device, options.seed) as session:
-        data = read_data(options.data, options.size, session)
-        ready_samples = _ready(options.ready, data, names)
-        plan = Plan.of(
-            data,
-            options.data,
-            size=options.size,
-            recipes=names,
-            minutes=options.minutes,
-            samples=options.samples,
-            seed=options.seed,
-            device=options.device,
-            precision=options.precision,
-            grid=grid,
-            settings=settings,
-            ready=[one for one, _ in ready_samples],
-        )
-        path = comparing.choose_folder(plan, options.out)
-
-        comparison_table = comparing.compare(
-            plan,
-            data,
-            path,
-            session=session,
-            watch=lambda title, events: watched(title, events, session),
-            on_measured=lambda run: gallery.run_report(run, data),
-            publish=publishing,
-            ready={one.name: samples for one, samples in ready_samples},
-        )
-        if not session.world.is_main:
-            return
-        if options.json:
-            as_json(comparison_table.to_json())
-            say(path / "report.html")
-        else:
-            _show(comparison_table, path)
+    give_comparison(comparison, as_object=options.json)
 
 
-def _show(comparison_table: Table, path: Path) -> None:
-    """Give a comparison as tables and words."""
-    from trilemma.cli.terminal import out, show_table
-    from trilemma.report.tables import terminal_tables
+def _compare_existing(options: argparse.Namespace, runs: Sequence[str]) -> None:
+    """Set runs that existed side by side, and say which of these models to use."""
+    from trilemma.api.comparing import compare_runs
+    from trilemma.cli.results import give_comparison
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
-    unrewarded_rows = [row for row in comparison_table.rows if not row.of.reward]
-    for rich_table in terminal_tables(unrewarded_rows, width=width):
-        show_table(rich_table)
-    for task in comparison_table.ranking.tasks:
-        for rich_table in terminal_tables(task.rows, f"Reward: {task.reward}", width=width):
-            show_table(rich_table)
-    out(comparison_table.ranking.words)
-    out(path / "report.html")
+    comparison = compare_runs(
+        runs,
+        samples=options.samples,
+        seed=options.seed,
+        data=options.data,
+        out=options.out,
+        device=options.device,
+    )
+    give_comparison(comparison, as_object=options.json)
 
 
-def _ready(
-    words: Sequence[str], data: DataSet, recipes: Sequence[str] | None
-) -> list[tuple[Ready, Tensor]]:
-    """Read the samples of each NAME=PATH."""
-    from trilemma.comparison.plan import Ready
+def _refuse_training(
+    options: argparse.Namespace, runs: Sequence[str], words: Sequence[str]
+) -> None:
+    """Refuse options of what is trained or read beside runs that exist.
+
+    Raises:
+        BadInput: One was given, or a word is neither an option nor a folder.
+    """
     from trilemma.core.errors import BadInput
-    from trilemma.data.ready import ready
-    from trilemma.recipes.catalog import fitting
 
-    ready_samples: list[tuple[Ready, Tensor]] = []
-    used_names = set(recipes or fitting(data.domain))
+    for word in runs:
+        if not Path(word).exists():
+            raise BadInput(
+                f"'{word}' is no option of compare, and no run lies there; see 'trilemma compare "
+                "--help'."
+            )
+    given_options = {
+        "--recipes": options.recipes,
+        "--with": options.ready,
+        "--minutes": options.minutes,
+        "--grid": options.grid,
+        "--seeds": options.seeds,
+        "--set": options.settings,
+        "--size": options.size,
+        "--ego-radius": options.ego_radius,
+        "--columns": options.columns,
+        "--target": options.target,
+        "--precision": options.precision != "auto",
+        **dict.fromkeys(words, True),
+    }
+    for name, value in given_options.items():
+        if value:
+            raise BadInput(
+                f"{name} is for recipes that are trained on data, and runs that exist are "
+                "compared as they are; leave it out, or the runs."
+            )
+
+
+def _named(words: Sequence[str]) -> dict[str, str]:
+    """Read NAME=PATH words.
+
+    Raises:
+        BadInput: One is no such pair, or a name stands twice.
+    """
+    from trilemma.core.errors import BadInput
+
+    named: dict[str, str] = {}
     for word in words:
         name, sign, path = word.partition("=")
         if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
@@ -178,20 +180,28 @@ def _ready(
                 f"--with '{word}' was given; give NAME=PATH, a name of letters and digits and the "
                 "file or folder of the samples."
             )
-        if name in used_names:
+        if name in named:
             raise BadInput(f"--with names '{name}', which is another row; give another name.")
-        used_names.add(name)
-        samples = ready(Path(path).expanduser(), data)
-        ready_samples.append((Ready.of(name, path, samples), samples))
-    return ready_samples
+        named[name] = path
+    return named
 
 
-def _seed_grid(options: argparse.Namespace) -> list[str]:
-    """Write --seeds N as the grid that it stands for: N seeds from --seed on."""
-    if options.seeds is None:
-        return []
-    first = options.seed
-    return [f"seed={','.join(str(first + i) for i in range(options.seeds))}"]
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part words into runs and options of fields, each with its value.
+
+    >>> _parted(["runs/a", "--batch", "64", "runs/b", "--width=5"])
+    (['runs/a', 'runs/b'], ['--batch', '64', '--width=5'])
+    """
+    runs, fields, remaining = [], [], list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--"):
+            runs.append(word)
+            continue
+        fields.append(word)
+        if "=" not in word and remaining and not remaining[0].startswith("--"):
+            fields.append(remaining.pop(0))
+    return runs, fields
 
 
 def _field_words(words: Sequence[str]) -> list[str]:
@@ -206,7 +216,7 @@ def _field_words(words: Sequence[str]) -> list[str]:
     while remaining:
         word = remaining.pop(0)
         name, sign, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name:
+        if not name:
             raise BadInput(f"'{word}' is no option of compare; see 'trilemma compare --help'.")
         if not sign:
             if not remaining or remaining[0].startswith("--"):

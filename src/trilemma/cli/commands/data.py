@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from trilemma.cli.arguments import add_json, add_reading, add_size
+from trilemma.cli.arguments import add_reading, add_size
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -14,7 +14,6 @@ __all__ = ["COMMAND"]
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     parser.add_argument("action", choices=("list", "fetch", "check"))
     parser.add_argument("name", nargs="?", metavar="NAME_OR_PATH")
     add_size(parser)
@@ -26,25 +25,29 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List, fetch or check data; 1 if what was checked cannot be used."""
-    from trilemma.api.display import counting, say, warn
-    from trilemma.cli.terminal import as_json, out
     from trilemma.core.errors import BadInput, attempted
-    from trilemma.data import check as data_check
-    from trilemma.data import oracles, sources
-    from trilemma.data.location import unprefixed
-    from trilemma.report import drawing
 
     if options.action == "list":
         list_data(options)
         return 0
     if options.name is None:
         raise BadInput(f"'trilemma data {options.action}' needs a name or a path.")
+    from trilemma.api.display import counting, say, warn
+    from trilemma.cli.terminal import as_json, out
+    from trilemma.data import check as data_check
+    from trilemma.data import oracles, sources
+    from trilemma.data.location import unprefixed
+    from trilemma.report import drawing
+
     if options.action == "fetch":
         say(f"fetching {options.name} …")
         is_oracles = options.name == oracles.NAME
         with counting("converting") as progress:
             path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
-        out(path)
+        if options.json:
+            as_json({"name": options.name, "path": str(path)})
+        else:
+            out(path)
         return 0
     source = sources.declared(
         options.name, radius=options.ego_radius, columns=options.columns, target=options.target

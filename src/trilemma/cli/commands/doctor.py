@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from trilemma.cli.arguments import add_json
-from trilemma.cli.command import Command
+from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
+
+
+def arguments(_parser: Parser) -> None:
+    """Add nothing: there is nothing to choose."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     summary="versions, speed, data found, what is broken and what to do",
-    order=10,
-    arguments=add_json,
+    order=11,
+    arguments=arguments,
     run=run,
 )

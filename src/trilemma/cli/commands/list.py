@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from trilemma.cli.arguments import add_json
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -15,7 +14,6 @@ JSON_ONLY = ("unit", "failure", "estimand")
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     parser.add_argument(
         "what", nargs="?", choices=("recipes", "data", "metrics", "laws"), default="recipes"
     )
@@ -45,17 +43,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _recipes() -> list[dict[str, object]]:
     from trilemma.core.model import capabilities
-    from trilemma.data import sources
-    from trilemma.data.examples import EXAMPLES
+    from trilemma.data.examples import EXAMPLE_DOMAINS
     from trilemma.recipes.catalog import CATALOG
-    from trilemma.recipes.runs import untrained
 
-    small = {kind: sources.load(name).viewed((kind,)).domain for kind, name in EXAMPLES.items()}
     return [
         {
             "name": name,
             "family": kind.family,
-            "capabilities": list(capabilities(untrained(kind(), small[kind.kinds[0]], 0))),
+            "capabilities": list(capabilities(kind().model(EXAMPLE_DOMAINS[kind.kinds[0]]))),
             "fits": list(kind.kinds),
             "reference": kind.reference,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trilemma.cli.arguments import add_budget, add_device, seed
+from trilemma.cli.arguments import add_budget, add_device, add_devices, seed
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -15,6 +15,7 @@ def arguments(parser: Parser) -> None:
     """Add what may be asked."""
     add_budget(parser)
     add_device(parser)
+    add_devices(parser)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
     parser.add_argument(
@@ -28,28 +29,22 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Resume a run."""
-    from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
-    from trilemma.cli.terminal import out
-    from trilemma.recipes.run_data import location
-    from trilemma.recipes.runs import go_on
-    from trilemma.training.run import Run
+    from trilemma.training.record import read_record
 
-    with at_work(options.device) as session:
-        run = Run.open(options.run)
-        record = run.recipe
-        data = read_data(location(run, options.data), record["data"]["size"], session)
-        resumed, events = go_on(
-            options.run,
-            session=session,
-            budget=budget_of(options.steps, options.minutes),
-            data=data,
-            requested={"name": options.recipe, "seed": options.seed},
-            changed=options.changed_data,
-        )
-        watched(record["name"], events, session)
-        report_run(resumed, data, session)
-        if session.world.is_main:
-            out(resumed.path)
+    read_record(options.run)
+    from trilemma.api.training import resume
+    from trilemma.cli.results import give_run
+
+    resumed = resume(
+        options.run,
+        minutes=options.minutes,
+        steps=options.steps,
+        data=options.data,
+        changed_data=options.changed_data,
+        requested={"name": options.recipe, "seed": options.seed},
+        device=options.device,
+    )
+    give_run(resumed.directory, as_object=options.json)
 
 
 COMMAND = Command(

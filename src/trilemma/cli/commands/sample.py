@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from trilemma.core.domain import Domain
     from trilemma.core.session import Session
+    from trilemma.recipes.fields import Field
     from trilemma.recipes.runs import Loaded
 
 __all__ = ["COMMAND"]
@@ -67,21 +69,24 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Draw samples and write them in the form that the name asks for."""
-    from trilemma.api.display import say, warn
-    from trilemma.api.working import at_work
-    from trilemma.cli.terminal import out
-    from trilemma.recipes.catalog import recipe_class
-    from trilemma.recipes.fields import changed
-    from trilemma.recipes.runs import load
-    from trilemma.report import drawing
-    from trilemma.training.run import Run
+    from trilemma.training.record import read_record
 
-    kind = recipe_class(Run.open(options.run).recipe["name"])
-    chosen = changed(kind, options.fields) | {
+    record = read_record(options.run)
+    from trilemma.recipes.catalog import recorded_class
+    from trilemma.recipes.fields import changed
+
+    chosen = changed(recorded_class(options.run, record), options.fields) | {
         "sample_steps": options.steps,
         "sampler": options.sampler,
         "guidance": options.guidance,
     }
+    from trilemma.api.display import say, warn
+    from trilemma.api.working import at_work
+    from trilemma.cli.terminal import as_json, out
+    from trilemma.recipes.runs import load
+    from trilemma.report import drawing
+
+    started = time.monotonic()
     with at_work(options.device, options.seed) as session:
         loaded = load(options.run, warn=warn, device=session.device, at_sampling=chosen)
         target = options.out or _free(
@@ -90,7 +95,17 @@ def run(options: argparse.Namespace) -> None:
         with session.counted("sampling") as sampling:
             _sample(loaded, options, target, sampling)
         if session.world.is_main:
-            out(target)
+            if options.json:
+                as_json(
+                    {
+                        "out": str(target),
+                        "n": options.n,
+                        "seed": options.seed,
+                        "seconds": round(time.monotonic() - started, 3),
+                    }
+                )
+            else:
+                out(target)
             best = loaded.run.path / drawing.BEST_FILE
             if best.exists():
                 say(f"these are new samples of the policy; the best molecules found are in {best}")
@@ -175,10 +190,27 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
     return path
 
 
+def fields(options: argparse.Namespace) -> tuple[str, list[Field]]:
+    """Return what the run may change at sampling and has no option of its own, under a title."""
+    from trilemma.training.record import read_record
+
+    record = read_record(options.run)
+    from trilemma.recipes.catalog import recorded_class
+    from trilemma.recipes.fields import fields as fields_of
+
+    kind = recorded_class(options.run, record)
+    return f"fields of recipe '{kind.name}' that may be changed at sampling [defaults]", [
+        field
+        for field in fields_of(kind)
+        if field.name in set(kind.at_sampling) - {"sample_steps", "sampler", "guidance"}
+    ]
+
+
 COMMAND = Command(
     summary="draw from a trained run",
     order=6,
     arguments=arguments,
     run=run,
     has_fields=True,
+    fields=fields,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trilemma.cli.arguments import add_json
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -13,7 +12,6 @@ __all__ = ["COMMAND"]
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     parser.add_argument("recipe")
     parser.add_argument("--data", metavar="NAME_OR_PATH", help="default: digits, or two-moons")
     parser.add_argument(
@@ -23,21 +21,27 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Show a recipe's fields, parameters, and what a step costs."""
+    from trilemma.recipes.catalog import recipe_class
+
+    kind = recipe_class(options.recipe)
     from trilemma.cli.terminal import as_json, out, table
     from trilemma.core.model import capabilities
     from trilemma.data import sources
     from trilemma.data.examples import EXAMPLES
     from trilemma.data.location import NAMED
-    from trilemma.recipes.catalog import recipe_class
     from trilemma.recipes.cost import cost_of_a_step
     from trilemma.recipes.fields import fields
     from trilemma.recipes.runs import untrained
-    from trilemma.report import drawing
 
-    kind = recipe_class(options.recipe)
     if options.plots:
-        for path in drawing.plots(kind, options.plots):
-            out(path)
+        from trilemma.report import drawing
+
+        paths = drawing.plots(kind, options.plots)
+        if options.json:
+            as_json({"name": kind.name, "plots": [str(path) for path in paths]})
+        else:
+            for path in paths:
+                out(path)
         return
     recipe = kind()
     source = f"{NAMED}{EXAMPLES[kind.kinds[0]]}" if options.data is None else options.data
