@@ -5,8 +5,8 @@ decided by what stands in it, once, by the rule of `table_kinds`, and stands in 
 that is declared goes before the rule (`--columns NAME=KIND`), and `drop` leaves a column out. One
 that never changes is no part of a row, and samples have it back as it stands there. A number or a
 date that may be missing is followed by a column 'NAME missing', which tells where, and the value
-there is the column's `fill`. Each column is standardised by its own mean and deviation, which stand
-in the domain, so that what is said of rows is about the numbers as they lie in the file.
+there is the column's `fill`. Each column is standardised by its own mean and deviation, which
+stand in the domain, so that what is said of rows is about the numbers as they lie in the file.
 """
 
 from __future__ import annotations
