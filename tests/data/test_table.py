@@ -76,7 +76,7 @@ def test_constant_columns_are_left_out_and_unresolved_ones_refused(tmp_path):
     constant = [r.rsplit(",", 1)[0] + ",7" for r in rows()]
     data = sources.load(written(tmp_path / "a.csv", constant))
     assert data.domain.columns == ("height", "weight")
-    assert "constant columns left out: age = '7'" in data.notes
+    assert "constant columns, which no model sees and samples have back: age = '7'" in data.notes
     with pytest.raises(BadInput, match=r"no column of 'c.csv' changes.*a = 'x', b = missing"):
         sources.load(written(tmp_path / "c.csv", ["x,NA"] * 60, head="a,b"))
     far = [f"{1e9 + i},{r.split(',', 1)[1]}" for i, r in enumerate(rows())]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trilemma.core.columns import DAY, PRESENCE
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data import sources, table, table_writing
 from trilemma.data.ready import ready
@@ -266,9 +267,8 @@ def people():
     return frame
 
 
-def written(path, data, x):
-    values = data.domain.values
-    table_writing.write(path, values.header(data.domain.columns), map(values.words, x.tolist()))
+def written(path, data, x, labels=None):
+    table_writing.write(path, *table_writing.rows_of(x, data.domain, labels=labels))
     return path
 
 
@@ -294,6 +294,53 @@ def test_samples_come_back_as_they_were(tmp_path):
     assert pandas.api.types.is_datetime64_any_dtype(back["seen"])
     assert set(back["diet"].dropna()) == {'none "yet"', "fish; meat", "a, b|c", "plain"}
     assert int(back["born"].isna().sum()) == int((x[:, 5] == 1).sum())
+
+
+@pytest.mark.parametrize(
+    ("separator", "rate", "word"), [(",", "00.50", "00.50"), (";", "0,50", "0.5")]
+)
+@pytest.mark.parametrize("kinds", [{}, {"job": "target"}])
+def test_constant_columns_come_back_where_they_stood(tmp_path, separator, rate, word, kinds):
+    path, n = tmp_path / "a.csv", 120
+    rows = [
+        ["land", "pay", "rate", "job", "void", "age"],
+        *(["DE, EU", f"{i}{rate[-3]}25", rate, "ab"[i % 2], "NA", f"{i % 40}"] for i in range(n)),
+    ]
+    path.write_text("\n".join(separator.join(map(_quoted, row)) for row in rows))
+    data = table.dataset(path, kinds)
+    assert dict(data.domain.constants) == {"land": "DE, EU", "rate": word, "void": ""}
+    assert Domain.from_json(data.domain.to_json()) == data.domain
+    assert any("samples have back: land = 'DE, EU'" in note for note in data.notes)
+    x = data.train.x.clone()
+    x[:, 0] += 0.001  # none of the data
+    sample = written(tmp_path / "rows.csv", data, x, data.train.labels)
+    frame = pandas.read_csv(sample)
+    assert list(frame) == rows[0]
+    assert set(frame["land"]) == {"DE, EU"}
+    assert set(frame["rate"]) == {0.5}
+    assert frame["void"].isna().all()
+    assert torch.equal(ready(sample, data), x)
+    back = table.dataset(sample, kinds)
+    assert back.domain.order == data.domain.order
+    assert back.domain.constants == data.domain.constants
+    sample.write_text(sample.read_text().replace("DE, EU", "CH"))
+    with pytest.raises(BadInput, match=r"line 2 .*'CH' stands there, and 'DE, EU' in all"):
+        ready(sample, data)
+
+
+def _quoted(word):
+    return f'"{word}"' if "," in word else word
+
+
+def test_samples_without_what_never_changes_are_read_too(tmp_path):
+    frame = people().assign(land="DE")
+    data = table.of_arrays("people", frame)
+    x = both(data)
+    x[:, -1] += 0.01  # none of the data
+    sample = written(
+        tmp_path / "rows.csv", table.of_arrays("people", frame.drop(columns="land")), x
+    )
+    assert torch.equal(ready(sample, data), x)
 
 
 def test_a_table_of_one_column_with_gaps_comes_back(tmp_path):

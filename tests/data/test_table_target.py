@@ -62,7 +62,7 @@ def test_samples_carry_their_class_and_are_read_back(people, tmp_path):
     )
     assert main(["sample", str(run), "-n", "60", "--out", str(drawn_rows)]) == 0
     rows = list(csv.DictReader(driver_rows.open()))
-    assert list(rows[0]) == ["age", "size", "job"]
+    assert list(rows[0]) == ["job", "age", "size"]
     assert {row["job"] for row in rows} == {"driver"}
     assert {row["job"] for row in csv.DictReader(drawn_rows.open())} == set(JOBS)
     data = load(declared(str(people), radius=None, columns=None, target="job"))

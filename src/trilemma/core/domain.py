@@ -163,6 +163,11 @@ class Domain:
     """Names of the coordinates of a table's row; empty for other points."""
     target: str = ""
     """Name of the column of a table whose words are the classes; empty without one."""
+    constants: tuple[tuple[str, str], ...] = ()
+    """Names of the columns of a table that never change and what stands in them: no model sees
+    them, and samples have them back."""
+    order: tuple[str, ...] = ()
+    """Names of all columns in the order of the file, where it has a target or constants."""
     vocabulary: tuple[str, ...] = ()
     """Words of the captions; token i stands for word i - 1, and 0 for one that is not here."""
     words: int = 0
@@ -225,7 +230,8 @@ class Domain:
             kind = "levels" if isinstance(self.values, Levels) else "real"
             values = {"type": kind, **asdict(self.values)}
         plain = asdict(self) | {"values": values}
-        for name in ("properties", "target"):  # a record of examples without any names none
+        # A record of examples without any names none.
+        for name in ("properties", "target", "constants", "order"):
             if not plain[name]:
                 del plain[name]
         return plain
@@ -253,6 +259,8 @@ class Domain:
             frequencies=tuple(plain["frequencies"]),
             columns=tuple(plain["columns"]),
             target=plain.get("target", ""),
+            constants=tuple((name, word) for name, word in plain.get("constants", ())),
+            order=tuple(plain.get("order", ())),
             vocabulary=tuple(plain["vocabulary"]),
             words=plain["words"],
             reach=plain["reach"],

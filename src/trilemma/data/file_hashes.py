@@ -49,10 +49,10 @@ class FileHashes:
         cached = cache.read(path)
         facts = cached[1] if cached is not None and cached[1].get("form") == FORM else {}
         self.recorded: Mapping[str, list[Any]] = facts.get("files", {})
-        self.products: dict[str, str] = facts.get("made", {})
-        """What was made of the files, by a name of the caller's."""
+        self.caches: dict[str, str] = facts.get("caches", {})
+        """Names of what is cached of the files, by a word of the caller's."""
         self.current: dict[str, list[Any]] = {}
-        self._loaded_products = dict(self.products)
+        self._recorded_caches = dict(self.caches)
 
     def __call__(self, name: str) -> str:
         """Return the hash of a file's contents; several threads may ask at once."""
@@ -82,10 +82,10 @@ class FileHashes:
 
         It is left as it is where nothing has changed.
         """
-        if self.current != self.recorded or self.products != self._loaded_products:
+        if self.current != self.recorded or self.caches != self._recorded_caches:
             with suppress(OSError):
                 cache.write(
-                    self.path, {}, {"form": FORM, "files": self.current, "made": self.products}
+                    self.path, {}, {"form": FORM, "files": self.current, "caches": self.caches}
                 )
 
 

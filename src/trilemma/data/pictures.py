@@ -287,11 +287,11 @@ def _key(hashes: Iterable[tuple[str, str | UnusableImage]], size: int | None) ->
 
 def _remember(index: FileHashes, key: str, size: int | None) -> None:
     """Keep a folder's index, and let go of what was decoded of its files as they were before."""
-    before = index.products.get(str(size), key)
+    before = index.caches.get(str(size), key)
     if before != key:
         with suppress(OSError):
             _cache_path(before).unlink(missing_ok=True)
-    index.products[str(size)] = key
+    index.caches[str(size)] = key
     index.save()
 
 

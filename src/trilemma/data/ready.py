@@ -46,7 +46,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.images import SUFFIXES, UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
-from trilemma.data.table_kinds import coded
+from trilemma.data.table_kinds import coded, spelled
 
 __all__ = ["ARRAYS", "FEWEST", "of_array", "of_molecules", "of_sheet", "ready"]
 
@@ -274,7 +274,8 @@ def of_sheet(sheet: table_files.Sheet, domain: Domain, name: str) -> Tensor:
 
     Arguments:
         sheet: The table.
-        domain: Where the examples lie; its target, a class, is no part of an example.
+        domain: Where the examples lie; its target, a class, is no part of an example, and
+            neither is a column that never changes.
         name: What the table is called in an error.
 
     Returns:
@@ -284,9 +285,10 @@ def of_sheet(sheet: table_files.Sheet, domain: Domain, name: str) -> Tensor:
         BadInput: It has other columns, or a value that is none of its column's.
     """
     space, size = _space(domain), domain.shape[0]
-    if domain.target in sheet.columns:
-        remaining = {n: cells for n, cells in sheet.columns.items() if n != domain.target}
-        sheet = replace(sheet, columns=remaining)
+    _refuse_changes(sheet, domain)
+    unmeasured = {domain.target, *dict(domain.constants)}
+    remaining = {n: cells for n, cells in sheet.columns.items() if n not in unmeasured}
+    sheet = replace(sheet, columns=remaining)
     names = list(sheet.columns)
     if domain.columns:
         _refuse_columns(names, space.header(domain.columns), name)
@@ -304,6 +306,21 @@ def of_sheet(sheet: table_files.Sheet, domain: Domain, name: str) -> Tensor:
     )
     _refuse_fractions(x, domain, domain.columns or names, name)
     return x
+
+
+def _refuse_changes(sheet: table_files.Sheet, domain: Domain) -> None:
+    """Refuse another value in a column that never changes in the data."""
+    for name, word in domain.constants:
+        cells = sheet.columns.get(name)
+        if cells is None:
+            continue
+        differing = ~cells.are_alike(word)
+        if differing.any():
+            row = cells.row_of(differing)
+            raise BadInput(
+                f"{sheet.where(row)}, column '{printable(name)}': {spelled(cells.word_at(row))} "
+                f"stands there, and {spelled(word)} in all of the data."
+            )
 
 
 def _refuse_columns(names: Sequence[str], expected: Sequence[str], name: str) -> None:

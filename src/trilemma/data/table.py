@@ -2,17 +2,17 @@
 
 How a table is read stands in `table_files`; what each column is, real, whole, date or category, is
 decided by what stands in it, once, by the rule of `table_kinds`, and stands in the domain. A kind
-that is declared goes before the rule (`--columns NAME=KIND`), and `drop` leaves a column out, as
-one is that never changes. A number or a date that may be missing is followed by a column 'NAME
-missing', which tells where, and the value there is the column's `fill`. Each column is
-standardised by its own mean and deviation, which stand in the domain, so that what is said of rows
-is about the numbers as they lie in the file.
+that is declared goes before the rule (`--columns NAME=KIND`), and `drop` leaves a column out. One
+that never changes is no part of a row, and samples have it back as it stands there. A number or a
+date that may be missing is followed by a column 'NAME missing', which tells where, and the value
+there is the column's `fill`. Each column is standardised by its own mean and deviation, which
+stand in the domain, so that what is said of rows is about the numbers as they lie in the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,19 @@ def _assembled(sheet: Sheet, kinds: Mapping[str, str]) -> DataSet:
     }
     notes = [*sheet.notes, *_notes(values, kinds), *_missing(candidates, constant)]
     if constant:
-        notes.append(f"constant columns left out: {_constants(constant)}")
-    return _split(sheet.name, values, target, notes)
+        notes.append(
+            f"constant columns, which no model sees and samples have back: {_constants(constant)}"
+        )
+    data = _split(sheet.name, values, target, notes)
+    if not constant and not target.name:
+        return data
+    remaining = {*candidates, target.name}
+    domain = replace(
+        data.domain,
+        constants=tuple((name, cells.constant) for name, cells in constant.items()),
+        order=tuple(name for name in sheet.columns if name in remaining),
+    )
+    return replace(data, domain=domain)
 
 
 @dataclass(frozen=True)

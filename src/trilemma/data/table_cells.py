@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -152,6 +153,26 @@ class Cells:
     def word_at(self, row: int) -> str:
         """Return the word of a row."""
         return str(self.words[int(self.codes[row])])
+
+    @property
+    def constant(self) -> str:
+        """Return what stands in a column that never changes, as this program writes it.
+
+        A number has a point before its fraction, whatever it has in the file; what is missing is
+        empty.
+        """
+        if self.missing.all():
+            return ""
+        return str(self.words[0]) if self.mark == POINT else f"{self.numbers[0]:.15g}"
+
+    def are_alike(self, word: str) -> np.ndarray:
+        """Tell which words are another or the same number, [U] bool; an empty one is missing."""
+        if not word:
+            return self.missing
+        alike = np.array([one == word for one in self.words])
+        with suppress(ValueError):
+            alike |= self.numbers == float(word)
+        return alike
 
     def _plain(self, word: str) -> str:
         """Return a number's word as Python writes it."""

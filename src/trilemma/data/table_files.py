@@ -81,7 +81,7 @@ def read(path: Path, expected: Sequence[str] = (), progress: Progress | None = N
 
     Arguments:
         path: A .csv, .tsv or .parquet.
-        expected: Names of columns; a first line of just these is one of names.
+        expected: Names of columns; a first line that has them all is one of names.
         progress: Called now and then with how many of how many rows are read.
 
     Raises:
@@ -283,7 +283,7 @@ def _names(rows: Sequence[list[str]], expected: Sequence[str]) -> tuple[list[str
     first, below = [cell.strip() for cell in rows[0]], rows[1:]
     if _has_row_names(first, below):
         first = ["", *first]
-    if sorted(first) == sorted(expected):
+    if expected and set(expected) <= set(first):
         return first, 1, []
     columns = [[row[i].strip() for row in below if i < len(row)] for i in range(len(first))]
     has_names = _is_header(first, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,19 @@ def frame(x: Tensor, domain: Domain, labels: Tensor | None = None) -> Any:  # no
         classes = pandas.CategoricalDtype(list(domain.classes))
         words = [domain.classes[int(i)] for i in labels.tolist()]
         columns[domain.target] = pandas.Series(words, dtype=classes)
-    return pandas.DataFrame(columns)
+    for name, word in domain.constants:
+        columns[name] = pandas.Series([_constant(word)] * len(x))
+    return pandas.DataFrame(
+        {name: columns[name] for name in domain.order or columns if name in columns}
+    )
+
+
+def _constant(word: str) -> Any:  # noqa: ANN401
+    """Return what stands in a column that never changes: a number, a word or nothing."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word or None
 
 
 def _series(column: Column, values: Tensor, missing: Tensor | None, pandas: Any) -> Any:  # noqa: ANN401

@@ -156,7 +156,7 @@ def _differing(before: Domain, now: Domain) -> list[str]:
     """Name what of a domain a model cannot take otherwise."""
     recorded, current = before.to_json(), now.to_json()
     are_real = recorded["values"]["type"] == current["values"]["type"] == "real"
-    may_differ = {"frequencies", "values"} if are_real else {"frequencies"}
+    may_differ = {"frequencies", "constants", "order", *(["values"] if are_real else [])}
     return [
         name
         for name in sorted(current.keys() | recorded.keys())

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trilemma.core.domain import Columns, Domain
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.files import atomic_write
 from trilemma.core.model import Constrained, Gradual, Model, Seeking, Sequential
@@ -334,7 +334,7 @@ def _write(
             molecule_writing.write(x, partial, form, domain.elements)
     elif form == ".csv":
         with atomic_write(target) as partial:
-            names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
+            names = [f"x{i + 1}" for i in range(domain.dimensions)]
             _rows(x, partial, domain, names, annotations)
     elif form == ".npz":
         with atomic_write(target) as partial:
@@ -354,19 +354,8 @@ def _rows(
     names: Sequence[str] = (),
     annotations: Annotations = NOTHING,
 ) -> None:
-    """Write rows as .csv: whole numbers whole, categories by their names, dates as such.
-
-    The classes of rows stand in the column of which they are the words.
-    """
-    values, header = domain.values, list(names)
-    if isinstance(values, Columns):
-        header, rows = values.header(names), [values.words(row) for row in x.tolist()]
-    else:
-        rows = [[f"{value:.9g}" for value in row] for row in x.tolist()]
-    if domain.target and annotations.labels is not None:
-        header.append(domain.target)
-        for row, label in zip(rows, annotations.labels.tolist(), strict=True):
-            row.append(domain.classes[label])
+    """Write rows as .csv: whole numbers whole, categories by their names, dates as such."""
+    header, rows = table_writing.rows_of(x, domain, names, annotations.labels)
     table_writing.write(path, header, rows)
 
 
