@@ -447,7 +447,7 @@ def test_a_table_of_whole_numbers_and_words_goes_all_the_way(workdir, capsys):
     assert main([*words[:-1], "moved.csv@columns:visits=whole,spent=drop"]) == 2
     assert "differ in values" in capsys.readouterr().err
     assert main(["train", "vae", "--columns", "a=real", "--steps", "1"]) == 2
-    assert "'digits' is the name of a set" in capsys.readouterr().err
+    assert "say what the columns of a table are, and 'digits' is none" in capsys.readouterr().err
 
 
 def test_a_gan_says_who_knows_a_density(trained, capsys):
