@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,18 +26,28 @@ def frame(x: Tensor, domain: Domain, labels: Tensor | None = None) -> Any:  # no
     """
     pandas, values = frames(), domain.values
     names = list(domain.columns) or [f"x{i + 1}" for i in range(x.shape[1])]
-    if not isinstance(values, Columns):
-        return pandas.DataFrame(dict(zip(names, x.double().numpy().T, strict=True)))
+    space = values if isinstance(values, Columns) else Columns((Column(),) * x.shape[1])
     columns = {
         names[i]: _series(column, x[:, i], None if flag < 0 else x[:, flag] == MISSING, pandas)
-        for i, (column, flag) in enumerate(zip(values.columns, values.flags, strict=True))
-        if i not in values.flags
+        for i, (column, flag) in enumerate(zip(space.columns, space.flags, strict=True))
+        if i not in space.flags
     }
     if domain.target and labels is not None:
         classes = pandas.CategoricalDtype(list(domain.classes))
         words = [domain.classes[int(i)] for i in labels.tolist()]
         columns[domain.target] = pandas.Series(words, dtype=classes)
-    return pandas.DataFrame(columns)
+    for name, word in domain.constants:
+        columns[name] = pandas.Series([_value(word)] * len(x))
+    order = [name for name in domain.order if name in columns]
+    return pandas.DataFrame({name: columns[name] for name in order or columns})
+
+
+def _value(word: str) -> str | int | float | None:
+    """Return what stands in a column that never changes: a number where it is one."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word or None
 
 
 def _series(column: Column, values: Tensor, missing: Tensor | None, pandas: Any) -> Any:  # noqa: ANN401
