@@ -158,6 +158,7 @@ class TestData:
                 "age": draws.integers(18, 80, 200),
                 "job": draws.choice(["nurse", "smith"], 200),
                 "pay": draws.lognormal(size=200),
+                "country": "NL",
                 "day": pd.date_range("2020-01-01", periods=200),
             }
         )
@@ -167,7 +168,8 @@ class TestData:
         frame = run.sample(8).frame()
         assert list(frame) == list(table)
         kinds = [str(kind).split("[")[0] for kind in frame.dtypes]
-        assert kinds == ["int64", "category", "float64", "datetime64"]
+        assert [*kinds[:3], kinds[4]] == ["int64", "category", "float64", "datetime64"]
+        assert set(frame["country"]) == {"NL"}
         assert run.log_prob(table[:5]).isfinite().all()
         assert len(run.sample(60)) == 60
 

@@ -26,24 +26,26 @@ def frame(x: Tensor, domain: Domain, labels: Tensor | None = None) -> Any:  # no
     """
     pandas, values = frames(), domain.values
     names = list(domain.columns) or [f"x{i + 1}" for i in range(x.shape[1])]
-    space = values if isinstance(values, Columns) else Columns((Column(),) * x.shape[1])
+    if not isinstance(values, Columns):
+        return pandas.DataFrame(dict(zip(names, x.double().numpy().T, strict=True)))
     columns = {
         names[i]: _series(column, x[:, i], None if flag < 0 else x[:, flag] == MISSING, pandas)
-        for i, (column, flag) in enumerate(zip(space.columns, space.flags, strict=True))
-        if i not in space.flags
+        for i, (column, flag) in enumerate(zip(values.columns, values.flags, strict=True))
+        if i not in values.flags
     }
     if domain.target and labels is not None:
         classes = pandas.CategoricalDtype(list(domain.classes))
         words = [domain.classes[int(i)] for i in labels.tolist()]
         columns[domain.target] = pandas.Series(words, dtype=classes)
     for name, word in domain.constants:
-        columns[name] = pandas.Series([_value(word)] * len(x))
-    order = [name for name in domain.order if name in columns]
-    return pandas.DataFrame({name: columns[name] for name in order or columns})
+        columns[name] = pandas.Series([_constant(word)] * len(x))
+    return pandas.DataFrame(
+        {name: columns[name] for name in domain.order or columns if name in columns}
+    )
 
 
-def _value(word: str) -> str | int | float | None:
-    """Return what stands in a column that never changes: a number where it is one."""
+def _constant(word: str) -> Any:  # noqa: ANN401
+    """Return what stands in a column that never changes: a number, a word or nothing."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(word)

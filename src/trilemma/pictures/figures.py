@@ -192,7 +192,7 @@ def pairs(
             axes.set_yticks([])
             axes.set_xlim(low[column] - margin[column], high[column] + margin[column])
             if row == column:
-                bins = np.linspace(*axes.get_xlim(), 40)
+                bins = np.linspace(*axes.get_xlim(), num=40)
                 if truth is not None:
                     _histogram(axes, reference[:, row], bins, color="#c4c4c4")
                 _histogram(axes, values[:, row], bins, histtype="step", color=colour)
