@@ -93,3 +93,25 @@ def test_the_fingerprint_knows_the_captions():
     }
     assert len(prints) == 3
     assert captioned(["a", "b"], ["a"]).fingerprint not in prints
+
+
+def test_all_captions_of_a_training_image_are_tokens_too():
+    x = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    train = Split(x, captions=["a cat", "", "a dog"], further=[["one red cat"], [], []])
+    test = Split(x[:1], captions=["a cat"])
+    plain = DataSet("pets", Domain("image", (1, 8, 8), Levels(256)), train, test)
+    data = with_words(plain)
+    assert data.domain.vocabulary == ("a", "cat", "dog", "one", "red")
+    assert data.domain.words == 3
+    assert data.train.alternatives.tolist() == [
+        [[1, 2, 0], [4, 5, 2]],
+        [[0, 0, 0], [0, 0, 0]],
+        [[1, 3, 0], [0, 0, 0]],
+    ]
+    assert torch.equal(data.train.alternatives > 0, data.train.alternative_mask)
+    assert torch.equal(data.train.tokens, data.train.alternatives[:, 0])
+    assert data.test.alternatives is None
+    assert any(note.startswith("training images with several captions: 1;") for note in data.notes)
+    single = with_words(replace(plain, train=replace(train, further=None)))
+    assert single.fingerprint != data.fingerprint
+    assert single.train.alternatives is None

@@ -513,7 +513,12 @@ def test_captions_as_people_have_them(album):
     notes = all_notes(data)
     assert "captions from .txt files beside the images: 2" in notes
     assert "rows without a caption: 2" in notes
-    assert "further captions of an image, of which the first is taken: 6" in notes
+    further = dict(zip(data.train.names, data.train.further, strict=True))
+    several = {f"x/{i:03}.png" for i in range(6)} & set(further)
+    assert {name for name, texts in further.items() if texts} == several
+    assert all(further[name] == [{"x/005.png": "second"}.get(name, "again")] for name in several)
+    assert data.test.further is None
+    assert f"training images with several captions: {len(several)}; one of them is drawn" in notes
     assert "no caption for 11 of 20 images" in notes
     assert ".txt" not in notes.replace("from .txt", "")
 

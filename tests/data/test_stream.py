@@ -67,3 +67,40 @@ def test_it_keeps_no_state():
     stream = ExampleStream(numbered(10), 5, 0)
     stream.batch(3)
     assert stream.state_dict() == {}
+
+
+def test_each_of_several_captions_is_drawn_as_often_and_each_batch_anew():
+    captions = torch.tensor([[[1, 2], [3, 0], [4, 0]], [[5, 0], [0, 0], [0, 0]]])
+    split = Split(
+        torch.arange(2)[:, None],
+        tokens=captions[:, 0],
+        mask=captions[:, 0] > 0,
+        alternatives=captions,
+        alternative_mask=captions > 0,
+    )
+    stream, repeated = ExampleStream(split, 2, 3), ExampleStream(split, 2, 3)
+    counts = torch.zeros(6)
+    for k in range(300):
+        batch, condition = stream.batch(k), stream.batch(k).condition
+        assert torch.equal(condition.tokens, repeated.batch(k).condition.tokens)
+        assert torch.equal(condition.mask, condition.tokens > 0)
+        for example, first in zip(
+            batch.x[:, 0].tolist(), condition.tokens[:, 0].tolist(), strict=True
+        ):
+            assert (first == 5) == (example == 1)
+            counts[first] += 1
+    assert counts[2] == 0
+    assert counts[5] == 300
+    assert min(counts[1], counts[3], counts[4]) > 70  # 100 each, by four deviations
+
+
+def test_captions_that_are_drawn_go_along_with_chosen_examples():
+    split = replace(
+        numbered(4),
+        further=[["a"], [], ["b"], []],
+        alternatives=torch.arange(8).view(4, 2, 1),
+        alternative_mask=torch.ones(4, 2, 1, dtype=torch.bool),
+    )
+    chosen = split.select(torch.tensor([2, 0]))
+    assert chosen.further == [["b"], ["a"]]
+    assert chosen.alternatives.flatten().tolist() == [4, 5, 0, 1]

@@ -10,7 +10,7 @@ import torch
 from trilemma.core.columns import DAY, PRESENCE
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.data import sources, table, table_writing
+from trilemma.data import sources, table, table_frames, table_writing
 from trilemma.data.ready import ready
 
 N = 120
@@ -320,6 +320,10 @@ def test_constant_columns_come_back_where_they_stood(tmp_path, separator, rate, 
     assert set(frame["rate"]) == {0.5}
     assert frame["void"].isna().all()
     assert torch.equal(ready(sample, data), x)
+    in_memory = table_frames.frame(x, data.domain, data.train.labels)
+    assert list(in_memory) == rows[0]
+    assert set(in_memory["rate"]) == {0.5}
+    assert in_memory["void"].isna().all()
     back = table.dataset(sample, kinds)
     assert back.domain.order == data.domain.order
     assert back.domain.constants == data.domain.constants

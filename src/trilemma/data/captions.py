@@ -6,7 +6,9 @@
     ROOT/IN/a.txt                    the caption of ROOT/IN/a.png, where no metadata has one
     ROOT/labels.csv                  where it has a `class`, the classes of all images
 
-An image has one caption here: the first that is found, in this order. What is not read is counted.
+An image may have several captions: those of its row or rows, of the first of these that has any.
+A training example draws one of them each time; elsewhere the first is taken. What is not read is
+counted.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ FILE_NAME, CLASS, CAPTION = "file_name", "class", "caption"
 """Columns of `LABELS`."""
 COLUMNS = (CAPTION, "text", "captions")
 LABELS = "labels.csv"
+MOST = 8
+"""Captions of an image that are read."""
 METADATA = ("metadata.jsonl", "metadata.csv", LABELS)
 """Files that say something of the images beside them; of several the first is read."""
 
 
-def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list[str]]:
+def captions(folder: Path, names: Sequence[str]) -> tuple[list[list[str]] | None, list[str]]:
     """Read the captions of some of a folder's files.
 
     Arguments:
@@ -41,7 +45,7 @@ def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list
         names: Files relative to it.
 
     Returns:
-        A caption for each name, empty where there is none, or None without captions; and notes.
+        The captions for each name, none where there is none, or None without captions; and notes.
 
     Raises:
         BadInput: A line cannot be read, or a file has no caption in any of its rows.
@@ -52,15 +56,16 @@ def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list
         collected.read_metadata(folder, inner)
     for name, own_spelling in zip(spelt, names, strict=True):
         collected.read_text(name, folder / Path(own_spelling).with_suffix(".txt"))
-    caption_list = [collected.by_file.get(name, "") for name in spelt]
+    caption_list = [collected.by_file.get(name, [])[:MOST] for name in spelt]
     unmatched = len(collected.by_file.keys() - set(spelt))
-    missing = caption_list.count("")
+    missing = sum(not texts for texts in caption_list)
+    excess = sum(len(texts) - MOST for texts in collected.by_file.values() if len(texts) > MOST)
     if not collected.by_file and not collected.notes:
         return None, []
     counts = {
         "captions from .txt files beside the images": collected.texts,
         "rows without a caption": collected.empty,
-        "further captions of an image, of which the first is taken": collected.further,
+        f"captions of an image beyond its first {MOST}, which are not read": excess,
         "captions of files that are not among the images": unmatched,
     }
     notes = [*collected.notes, *(f"{what}: {count}" for what, count in counts.items() if count)]
@@ -104,10 +109,9 @@ def classes(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list[
 class _Collected:
     """Captions by file, and what was not read."""
 
-    by_file: dict[str, str] = field(default_factory=dict)
+    by_file: dict[str, list[str]] = field(default_factory=dict)
     texts: int = 0
     empty: int = 0
-    further: int = 0
     notes: list[str] = field(default_factory=list)
 
     def read_metadata(self, root: Path, inner: PurePosixPath) -> None:
@@ -135,7 +139,7 @@ class _Collected:
         with _readable(path):
             text = " ".join(path.read_text("utf-8-sig").split())
         if text:
-            self.by_file[name] = text
+            self.by_file[name] = [text]
             self.texts += 1
 
     def _add(self, root: Path, inner: PurePosixPath, row: Mapping[str, Any]) -> bool:
@@ -152,8 +156,8 @@ class _Collected:
         else:
             name = str(inner / _plain(name))
         key = _plain(name)
-        self.further += len(texts) - (key not in self.by_file)
-        self.by_file.setdefault(key, texts[0])
+        before = self.by_file.setdefault(key, [])
+        before += [text for text in dict.fromkeys(texts) if text not in before]
         return True
 
 

@@ -35,6 +35,13 @@ class Split:
     """The captions as token indices, [N, M] int64, 0 where there is no token."""
     mask: Tensor | None = None
     """Which tokens are real, [N, M] bool."""
+    further: Sequence[Sequence[str]] | None = None
+    """Captions of each training example beyond its first, where some have several."""
+    alternatives: Tensor | None = None
+    """All captions of each as token indices, [N, K, M] int64, those with words first, of which
+    a training batch draws one."""
+    alternative_mask: Tensor | None = None
+    """Which of these tokens are real, [N, K, M] bool."""
     properties: Tensor | None = None
     """Properties of each example in their units, [N, P] float32, in the order of the domain's;
     NaN where one is missing."""
@@ -58,7 +65,10 @@ class Split:
             tokens=of(self.tokens),
             mask=of(self.mask),
             properties=of(self.properties),
+            alternatives=of(self.alternatives),
+            alternative_mask=of(self.alternative_mask),
             captions=None if self.captions is None else [self.captions[i] for i in chosen],
+            further=None if self.further is None else [self.further[i] for i in chosen],
             names=None if self.names is None else [self.names[i] for i in chosen],
         )
 
@@ -149,7 +159,8 @@ def _digest(*splits: Split) -> hashlib._Hash:
     digest = hashlib.sha256()
     for split in splits:
         tensors = (split.x, split.labels, split.shades, split.tokens, split.mask)
-        for tensor in (*tensors, split.properties):
+        further = (split.alternatives, split.alternative_mask)
+        for tensor in (*tensors, split.properties, *further):
             if tensor is not None:
                 digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
                 digest.update(tensor.contiguous().view(torch.uint8).numpy().data)

@@ -7,7 +7,7 @@ depends on the names or the order of what was given.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ __all__ = ["ImageSet", "dataset"]
 
 TEST_SHARE = 0.1
 
+Captions = Callable[[Sequence[str]], tuple[Sequence[Sequence[str]] | None, Sequence[str]]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
@@ -35,8 +37,8 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     labels: Sequence[int] = ()
     """The class of each; nothing without classes."""
-    captions: Callable[[Sequence[str]], tuple[Sequence[str] | None, Sequence[str]]] | None = None
-    """Gives the captions of images by their names, and notes."""
+    captions: Captions | None = None
+    """Gives the captions of each image by its name, and notes."""
 
 
 def dataset(name: str, images: ImageSet, notes: Sequence[str] = ()) -> DataSet:
@@ -48,6 +50,9 @@ def dataset(name: str, images: ImageSet, notes: Sequence[str] = ()) -> DataSet:
     labels = [indices[i] for i in order]
     test = is_test(hashes, TEST_SHARE, labels)
     texts, caption_notes = images.captions(names) if images.captions else (None, ())
+    firsts = (
+        None if texts is None else [texts[i][0] if texts[i] else "" for i in range(len(names))]
+    )
     x = images.x[torch.tensor(order)]
 
     def part(rows: Tensor) -> Split:
@@ -55,11 +60,14 @@ def dataset(name: str, images: ImageSet, notes: Sequence[str] = ()) -> DataSet:
         return Split(
             x[positions],
             torch.tensor(labels)[positions] if images.classes else None,
-            [texts[int(i)] for i in positions.tolist()] if texts is not None else None,
+            None if firsts is None else [firsts[i] for i in positions.tolist()],
             [printable(names[i]) for i in positions.tolist()],
         )
 
     train, test_split = part(~test), part(test)
+    if texts is not None and max(map(len, texts)) > 1:
+        further = [texts[i][1:] for i in (~test).nonzero().flatten().tolist()]
+        train = replace(train, further=further)
     sentences = list(notes)
     copies = len(hashes) - len(set(hashes))
     if copies:

@@ -279,10 +279,10 @@ def _images(
     width = len(str(len(x)))
     names = [f"{i:0{width}d}" for i in range(len(x))]
 
-    def captions_of(ordered: Sequence[str]) -> tuple[Sequence[str] | None, Sequence[str]]:
+    def captions_of(ordered: Sequence[str]) -> tuple[Sequence[Sequence[str]] | None, list[str]]:
         if captions is None:
-            return None, ()
-        return [str(captions[int(one)]) for one in ordered], ()
+            return None, []
+        return [[str(captions[int(one)])] for one in ordered], []
 
     images = ImageSet(
         x=x, names=names, levels=count, classes=classes, labels=indices, captions=captions_of

@@ -48,12 +48,18 @@ class ExampleStream(Stream[Examples]):
             x = self.split.x[rows]
         else:
             x = sample_binary(shades[rows], self.split.top, noise.named("black and white"))
-        return Examples(x, self._condition(rows), noise)
+        return Examples(x, self._condition(rows, noise), noise)
 
-    def _condition(self, rows: Tensor) -> Condition | None:
+    def _condition(self, rows: Tensor, noise: Noise) -> Condition | None:
         split = self.split
         fields = {"label": split.labels, "tokens": split.tokens, "mask": split.mask}
         parts = {name: value[rows] for name, value in fields.items() if value is not None}
+        if split.alternatives is not None and split.alternative_mask is not None:
+            mask = split.alternative_mask[rows]
+            counts = mask.any(2).sum(1).clamp(min=1)
+            chosen = (noise.named("caption").uniform() * counts).long().minimum(counts - 1)
+            parts["tokens"] = split.alternatives[rows, chosen]
+            parts["mask"] = mask[torch.arange(len(rows)), chosen]
         return Condition(**parts) if parts else None
 
     def rows(self, k: int) -> Tensor:

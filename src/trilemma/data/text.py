@@ -14,7 +14,7 @@ import dataclasses
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
@@ -116,11 +116,13 @@ def with_words(data: DataSet, longest: int = LONGEST) -> DataSet:
             returned as it is.
         longest: Words of a caption at most.
     """
-    train_vocabulary = vocabulary(data.train.captions or ())
+    further = list(chain.from_iterable(data.train.further or ()))
+    train_vocabulary = vocabulary([*(data.train.captions or ()), *further])
     if not train_vocabulary:
         return data
     parts = (data.train, data.test)
-    counts = [len(words(caption)) for part in parts for caption in part.captions or ()]
+    texts = [*further, *(caption for part in parts for caption in part.captions or ())]
+    counts = [len(words(caption)) for caption in texts]
     length = min(longest, max(counts))
     train, _ = _spoken(data.train, train_vocabulary, length)
     test, unknown = _spoken(data.test, train_vocabulary, length)
@@ -128,6 +130,12 @@ def with_words(data: DataSet, longest: int = LONGEST) -> DataSet:
         f"captions: {len(train_vocabulary):,} words in the training captions, at most {length} in "
         "one"
     ]
+    if further:
+        several = sum(map(bool, data.train.further or ()))
+        notes.append(
+            f"training images with several captions: {several}; one of them is drawn each time, "
+            "and the first is taken elsewhere"
+        )
     truncated = sum(n > length for n in counts)
     if truncated:
         notes.append(
@@ -145,4 +153,23 @@ def with_words(data: DataSet, longest: int = LONGEST) -> DataSet:
 def _spoken(split: Split, vocabulary: Sequence[str], length: int) -> tuple[Split, list[str]]:
     captions = split.captions if split.captions is not None else [""] * len(split)
     tokens, mask, unknown = tokenised(captions, vocabulary, length)
-    return dataclasses.replace(split, tokens=tokens, mask=mask), unknown
+    split = dataclasses.replace(split, tokens=tokens, mask=mask)
+    return (split if split.further is None else _varied(split, vocabulary, length)), unknown
+
+
+def _varied(split: Split, vocabulary: Sequence[str], length: int) -> Split:
+    """Write all captions of each example as tokens."""
+    rows = [
+        [text for text in texts if words(text)]
+        for texts in (
+            (first, *further)
+            for first, further in zip(split.captions or (), split.further or (), strict=True)
+        )
+    ]
+    most = max(1, *map(len, rows))
+    texts = [text for row in rows for text in (*row, *[""] * (most - len(row)))]
+    tokens, mask, _ = tokenised(texts, vocabulary, length)
+    shape = (len(rows), most, length)
+    return dataclasses.replace(
+        split, alternatives=tokens.view(shape), alternative_mask=mask.view(shape)
+    )

@@ -212,12 +212,15 @@ class LatentDiffusing(Recipe):
             z = code_cache.pop() if code_cache else _codes(model.first_stage, data.train.x)
             y = (z - model.mean.cpu()) / model.std.cpu()
             cond_kind = self.condition_kind(data.domain)
-            split = Split(
-                y,
-                labels=data.train.labels if cond_kind == "class" else None,
-                tokens=data.train.tokens if cond_kind == "text" else None,
-                mask=data.train.mask if cond_kind == "text" else None,
-            )
+            split = Split(y, labels=data.train.labels if cond_kind == "class" else None)
+            if cond_kind == "text":
+                split = replace(
+                    split,
+                    tokens=data.train.tokens,
+                    mask=data.train.mask,
+                    alternatives=data.train.alternatives,
+                    alternative_mask=data.train.alternative_mask,
+                )
             return ExampleStream(split, self.batch, mix(seed, "codes"))
 
         return [
