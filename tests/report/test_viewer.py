@@ -116,7 +116,7 @@ class TestPolicy:
             assert 'class="conformers' not in one
 
     def test_the_library_comes_once_and_is_the_one_that_was_read(self, page):
-        library, use = viewer.scripts()
+        library, use = viewer.BUNDLE.texts()
         assert hashlib.sha256(library.encode()).hexdigest() == LIBRARY_SHA256
         assert page.count("__webpack_modules__={") == 1
         assert Reader(page).run == [library, use]
@@ -124,7 +124,7 @@ class TestPolicy:
             assert not re.search(r"</script|<!--|\r|\0", text, re.IGNORECASE)
 
     def test_the_library_finds_nothing_to_load(self, page):
-        library, use = viewer.scripts()
+        library, use = viewer.BUNDLE.texts()
         assert "viewer_3Dmoljs" in library
         assert "viewer_3Dmoljs" not in Reader(page).classes
         assert "document.onreadystatechange=" in library
@@ -132,7 +132,7 @@ class TestPolicy:
 
     def test_the_licence_comes_with_it(self, page):
         assert "University of Pittsburgh" in page
-        assert "Redistributions in binary form" in viewer.licence()
+        assert "Redistributions in binary form" in viewer.BUNDLE.licence()
 
 
 class TestScene:

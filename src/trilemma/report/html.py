@@ -1,8 +1,8 @@
 """Pages: one file each, pictures inline, nothing fetched.
 
 What a user named (classes, files, captions, recipes) is escaped by `markup.element`; the page's
-policy forbids scripts and every outside address besides. A page that shows molecules in space is
-allowed the two scripts of `report.viewer`, by their hashes, and no other.
+policy forbids every outside address besides, and all scripts but those of `BUNDLES` that something
+on the page needs, by their hashes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from trilemma.comparison.ranks import coverage_metric, floor, quality_metric
 from trilemma.comparison.row import Row
 from trilemma.core.errors import attempted
 from trilemma.core.words import brief, count, duration, joined
+from trilemma.report import scripts, viewer
 from trilemma.report.details import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait, scenes
@@ -31,7 +32,7 @@ from trilemma.report.picture_sections import (
 from trilemma.report.ranking_sections import answers_section, task_section
 from trilemma.report.score_sections import scores_section, table_section
 from trilemma.report.style import sheet
-from trilemma.report.viewer import STYLE, Scene, licence, script_policy, scripts
+from trilemma.report.viewer import Scene
 
 __all__ = ["comparison_page", "failed_page", "run_page"]
 
@@ -39,6 +40,8 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
+BUNDLES = (viewer.BUNDLE,)
+"""Scripts that a page may carry, in the order in which they run."""
 COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
@@ -55,10 +58,9 @@ def comparison_page(*comparisons: Comparison) -> str:
     comparisons = tuple(map(_in_order, comparisons))
     titles = [_title(comparison) for comparison in comparisons]
     turned = [_turned(comparison) for comparison in comparisons]
-    has_viewers = any(scene is not None for scenes_of_one in turned for scene in scenes_of_one)
     if len(comparisons) == 1:
         body = _body(comparisons[0], turned[0])
-        return _document(titles[0], element("h1", titles[0]), *body, has_viewers=has_viewers)
+        return _document(titles[0], element("h1", titles[0]), *body)
     n = sum(len(comparison.entries) for comparison in comparisons)
     sets = _counted(len(comparisons), "test set")
     title = f"{_counted(n, 'run')} that existed, on {sets.lower()}"
@@ -68,7 +70,7 @@ def comparison_page(*comparisons: Comparison) -> str:
     for i, comparison in enumerate(comparisons):
         parts += [element("hr"), element("h1", titles[i])]
         parts += _body(comparison, turned[i], f"{i + 1}-")
-    return _document(title, *parts, has_viewers=has_viewers)
+    return _document(title, *parts)
 
 
 def _title(comparison: Comparison) -> str:
@@ -210,7 +212,6 @@ def run_page(run: Portrait) -> str:
         _facts(facts),
         element("p", _in_short(row), class_="verdict"),
         _sections(sections),
-        has_viewers=any(turned),
     )
 
 
@@ -241,16 +242,12 @@ def _in_short(row: Row) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _document(title: str, *body: Child, has_viewers: bool = False) -> str:
-    """Put a page together.
-
-    Arguments:
-        title: Of the page.
-        body: What it shows.
-        has_viewers: Whether molecules in space are among it, for which alone scripts are run.
-    """
-    texts = scripts() if has_viewers else ()
-    allowed = f"{POLICY}; {script_policy(texts)}" if texts else POLICY
+def _document(title: str, *body: Child) -> str:
+    """Put a page together, with the scripts that something in its body needs."""
+    main = element("main", *body)
+    bundles = scripts.needed(main, BUNDLES)
+    texts = scripts.texts(bundles)
+    allowed = f"{POLICY}; {scripts.policy(texts)}" if texts else POLICY
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -259,16 +256,15 @@ def _document(title: str, *body: Child, has_viewers: bool = False) -> str:
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", title),
-        element("style", Markup(sheet() + (STYLE if texts else ""))),
+        element("style", Markup(sheet() + "".join(bundle.style for bundle in bundles))),
     )
-    notice = element("details", element("summary", "3Dmol.js: licence"), element("pre", licence()))
     footer = element(
         "footer",
         "Made by Trilemma. Everything on this page is in this one file.",
-        notice if texts else None,
+        scripts.notices(bundles),
     )
     run = [element("script", Markup(text)) for text in texts]
-    page = element("html", head, element("body", element("main", *body, footer), run), lang="en")
+    page = element("html", head, element("body", main, footer, run), lang="en")
     return f"<!doctype html>\n{page}\n"
 
 

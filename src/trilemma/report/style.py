@@ -14,7 +14,7 @@ body {
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
   font-variant-numeric: tabular-nums lining-nums;
 }
-main { max-width: 72rem; margin: 0 auto; padding: 3.5rem 1.5rem 4rem; }
+main { max-width: 72rem; margin: 0 auto; padding: 3.5rem 1.5rem 3rem; }
 h1, h2, h3 { line-height: 1.2; margin: 0; font-weight: 620; text-wrap: balance; }
 h1 { font-size: clamp(2rem, 5vw, 3rem); letter-spacing: -.022em; overflow-wrap: anywhere; }
 h2 { font-size: 1.45rem; letter-spacing: -.012em; margin: 4rem 0 .35rem; }
@@ -108,9 +108,13 @@ details { border-top: 1px solid var(--rule); padding: .8rem 0; }
 section > .scroll + details, section > dl + details { margin-top: 1.8rem; }
 details:last-of-type { border-bottom: 1px solid var(--rule); }
 summary { cursor: pointer; font-weight: 560; }
-footer { margin-top: 3rem; color: var(--soft); font-size: .8rem; }
+footer {
+  max-width: 72rem; margin: 0 auto; padding: 0 1.5rem 4rem; color: var(--soft); font-size: .8rem;
+}
+footer pre { overflow-x: auto; font-size: .7rem; }
 @media (max-width: 44rem) {
   main { padding: 2rem 1.1rem 3rem; }
+  footer { padding: 0 1.1rem 3rem; }
   h2 { margin-top: 3rem; }
   .scroll { margin: 1rem -1.1rem 0; padding: 0 1.1rem; }
   .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.6rem; }

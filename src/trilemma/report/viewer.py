@@ -1,21 +1,15 @@
 """Molecules in space that a page lets its reader turn: 3Dmol.js, its few lines of use, the data.
 
-A page without such molecules has no script. One with them carries the library once, and runs it
-and `files/viewer.js` alone: the policy names both by their SHA-256, forbids `eval` and every
-connection, worker and outside address. The molecules stand in the page as connection tables in
-JSON, beside the still picture that is seen without scripts. The library's own search of the page
-for elements to fill, which could fetch files, is switched off.
+The molecules stand in the page as connection tables in JSON, beside the still picture that is seen
+without scripts. The library's own search of the page for elements to fill, which could fetch
+files, is switched off.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,8 +19,9 @@ from trilemma.data.elements import COLOURS
 from trilemma.data.point_cloud_writing import connection_table
 from trilemma.pictures.point_clouds import captions
 from trilemma.report.markup import Markup, element
+from trilemma.report.scripts import Bundle
 
-__all__ = ["HINT", "MAX_SCENES", "STYLE", "Scene", "licence", "scene", "script_policy", "scripts"]
+__all__ = ["BUNDLE", "HINT", "MAX_SCENES", "Scene", "scene"]
 
 MAX_SCENES = 16
 """Molecules of one model that can be turned."""
@@ -47,12 +42,19 @@ STYLE = """
 .conformers button { font: inherit; font-size: .875rem; margin-top: .5rem; cursor: pointer; }
 figure:has(> .conformers.live) { grid-column: 1 / -1; }
 .conformers.live > img { display: none; }
-footer pre { overflow-x: auto; font-size: .7rem; }
 @media print {
   .viewers, .conformers button { display: none; }
   .conformers.live > img { display: block; }
 }
 """
+
+BUNDLE = Bundle(
+    name="3Dmol.js",
+    marker="conformers",
+    scripts=("3Dmol-min.js", "viewer.js"),
+    style=STYLE,
+    licences=("3Dmol-min.LICENSE.txt",),
+)
 
 
 @dataclass(frozen=True)
@@ -95,29 +97,3 @@ def _table(x: Tensor, elements: Sequence[str]) -> str:
         return connection_table(x, elements)
     except BadInput:
         return ""
-
-
-@cache
-def _read(name: str) -> str:
-    return (files("trilemma.report") / "files" / name).read_bytes().decode("utf-8")
-
-
-def scripts() -> tuple[str, str]:
-    """Return the scripts of a page with molecules in space, in their order: library and use."""
-    return _read("3Dmol-min.js"), _read("viewer.js")
-
-
-def licence() -> str:
-    """Return the licence of the library, which a page that carries it must carry."""
-    return _read("3Dmol-min.LICENSE.txt")
-
-
-def script_policy(texts: Sequence[str]) -> str:
-    """Return what a content security policy says of scripts: these texts alone, and no network.
-
-    >>> script_policy(["1"])[:64]
-    "script-src 'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
-    """
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return f"script-src {allowed}; connect-src 'none'; worker-src 'none'"
