@@ -25,7 +25,7 @@ from trilemma.data import sources
 from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
 from trilemma.data.constrained import ConstrainedSearch, similarity
 from trilemma.data.dataset import DataSet
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.data.search import CountedOracle
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load

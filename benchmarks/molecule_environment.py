@@ -19,7 +19,7 @@ from trilemma.core.molecule import ELEMENTS, sizes, valences
 from trilemma.core.noise import Noise
 from trilemma.data import sources
 from trilemma.data.chemistry import chemistry, muted
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.families.ppo import PPO, PpoSettings
 from trilemma.maths.graphs.molecule_environment import MoleculeEnvironment, MoleculeState

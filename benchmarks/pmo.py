@@ -50,7 +50,7 @@ from trilemma.core.molecule import valences
 from trilemma.core.session import Session
 from trilemma.data import guacamol, sources
 from trilemma.data.dataset import DataSet
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.data.search import STARTED, CountedOracle, Search, start_rows
 from trilemma.maths.search import EVERY, auc_top, best_so_far, top
 from trilemma.pictures import charts

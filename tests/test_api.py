@@ -21,12 +21,12 @@ from trilemma.api import public, turns
 from trilemma.cli import main
 
 PUBLIC = {
-    "DATA_SETS", "LOSSES", "METRICS", "NETWORKS", "PENALTIES", "PREDICTIONS", "RECIPES",
-    "SAMPLERS", "SCHEDULES", "SOLVERS", "BadInput", "Choice", "Comparison", "Condition", "DataSet",
-    "Diverged", "Domain", "Evaluation", "Interrupted", "Laws", "Loss", "Metric", "Model",
-    "NetworkOptions", "Noise", "Objective", "Recipe", "Run", "Samples", "Score", "Source", "Stage",
-    "compare", "compare_runs", "dataset", "evaluate", "load", "plugin", "recipe", "resume",
-    "train", "verify",
+    "DATA_SETS", "GRAPH_REWARDS", "LOSSES", "METRICS", "NETWORKS", "PENALTIES", "PREDICTIONS",
+    "RECIPES", "REWARDS", "SAMPLERS", "SCHEDULES", "SOLVERS", "BadInput", "Choice", "Comparison",
+    "Condition", "DataSet", "Diverged", "Domain", "Evaluation", "Interrupted", "Laws", "Loss",
+    "Metric", "Model", "NetworkOptions", "Noise", "Objective", "Recipe", "Reward", "Run",
+    "Samples", "Score", "Source", "Stage", "compare", "compare_runs", "dataset", "evaluate",
+    "load", "plugin", "recipe", "resume", "strips", "train", "verify",
 }  # fmt: skip
 """What is public; a name that is added or taken away is told here."""
 

@@ -17,6 +17,7 @@ from trilemma.api.plugin_checks import check_plugin
 from trilemma.cli import main
 from trilemma.metrics.registry import metric, quantity, ranking
 from trilemma.plugins import BadPlugin, installed, loaded, read, refusal
+from trilemma.recipes.run_data import plugins_of
 from trilemma.registry import BadEntry, registries
 
 pytestmark = pytest.mark.usefixtures("no_previews", "no_pages")
@@ -254,6 +255,41 @@ tl.DATA_SETS["cloud"] = tl.Source("cloud", "points", **card, loader=load)
         recorded = json.loads((tmp_path / "run" / "recipe.json").read_text())["plugins"]
         assert {one["sha256"] for one in recorded} == {network.sha256, data.sha256}
         assert all(check.holds for check in check_plugin(data))
+
+    def test_a_reward_is_recorded_where_it_is_asked_for(self, tmp_path):
+        text = f"""{SETTING}
+def size(mols) -> list[float]:
+    return [mol.GetNumAtoms() for mol in mols]
+def edges(x: torch.Tensor) -> torch.Tensor:
+    \"\"\"Count edges.\"\"\"
+    return x.double().sum((1, 2))
+tl.REWARDS["size"] = tl.Reward("size", "atoms", size)
+tl.GRAPH_REWARDS["edges"] = edges
+"""
+        plugin = read(written(tmp_path, text))
+        asking = plugins_of(tl.recipe("gcpn", reward="0.1 * size + qed"), "qm9-small")
+        growing = plugins_of(tl.recipe("graphrl", task="edges"), "community-small")
+        assert [one["sha256"] for one in asking + growing] == [plugin.sha256] * 2
+        assert not plugins_of(tl.recipe("gcpn", reward="qed"), "qm9-small")
+        check = next(check_plugin(plugin))
+        assert check.holds
+        assert check.name == "gives each molecule a number"
+
+    @pytest.mark.parametrize(
+        ("answers", "words"),
+        [
+            ("[1.0]", "of 12 molecules it gives 1 numbers"),
+            ("[float('nan')] * len(mols)", "give a finite number"),
+            ("[float(len(mols))] * len(mols)", "among others and alone, it is 12 and 1"),
+        ],
+    )
+    def test_a_reward_that_is_amiss_is_seen(self, answers, words, tmp_path):
+        text = f"""{SETTING}
+tl.REWARDS["mine"] = tl.Reward("mine", "x", lambda mols: {answers})
+"""
+        (check,) = check_plugin(read(written(tmp_path, text)))
+        assert not check.holds
+        assert words in check.measured
 
     def test_a_comparison_is_another_one_with_another_plugin(self, tmp_path):
         from trilemma.comparison.plan import Plan

@@ -145,7 +145,9 @@ def _file(entry: object, registering: str) -> str:
 
 def _has_docstring(entry: object) -> bool:
     declared = _declared(entry)
-    words = declared.__doc__ or ""
+    words = declared.__doc__
+    if not isinstance(words, str):  # of a type that is written in C
+        return False
     if hasattr(declared, "__dataclass_fields__") and words.startswith(f"{declared.__name__}("):
         return False  # @dataclass writes the signature where nothing stands
     return bool(words.strip())

@@ -8,7 +8,7 @@ import torch
 from trilemma.core.molecule import ELEMENTS, sizes, valences
 from trilemma.data.chemistry import canonical, parsed, standardised, to_smiles, to_tensors
 from trilemma.data.constrained import ConstrainedSearch, similarity
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.data.search import CountedOracle
 
 STARTS = ["CC(=O)Nc1ccc(O)cc1", "NCCCO", "O=C(O)c1ccccc1"]

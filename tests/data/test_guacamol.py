@@ -9,7 +9,7 @@ import pytest
 from trilemma.data import guacamol
 from trilemma.data.chemistry import parsed
 from trilemma.data.guacamol import TASKS, above, below, gaussian, up_to
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 
 SMILES = [
     "CC(=O)Nc1ccc(O)cc1",

@@ -6,7 +6,7 @@ import torch
 
 from trilemma.data import surrogate as module
 from trilemma.data.chemistry import fingerprints, parsed
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.data.surrogate import Surrogate
 
 CHAINS = ["C" * n + head for n in range(1, 9) for head in ("O", "N", "S", "Cl", "C(=O)O")]

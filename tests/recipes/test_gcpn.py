@@ -16,7 +16,7 @@ from trilemma.core.sampling import draw
 from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, to_smiles
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings
 from trilemma.networks import relational
 from trilemma.recipes.catalog import CATALOG
@@ -105,7 +105,7 @@ def test_calls_of_the_oracle_are_the_budget(data, tmp_path):
     scores, best = loaded.model.call_scores(), loaded.model.best_found()
     assert len(scores) == 60
     assert "the calls of the oracle are spent" in [e.values.get("reason") for e in events]
-    from trilemma.data.properties import expression
+    from trilemma.data.rewards import expression
 
     top = expression("qed")([parsed(s) for s in to_smiles(best[:3])])
     assert top == pytest.approx(scores.sort(descending=True).values[:3].tolist(), abs=1e-6)

@@ -1,7 +1,8 @@
-"""What a metric and a data set have to keep, as checks that run."""
+"""What a metric, a data set and a reward have to keep, as checks that run."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from trilemma.api.recipe_checks import Broken, Case
 from trilemma.core.model import Model
 from trilemma.core.session import Session
 from trilemma.data import sources
+from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.data.examples import EXAMPLES
+from trilemma.data.rewards import REWARDS
 from trilemma.metrics.context import Reference
 from trilemma.metrics.judge import judge, judge_samples, reference_for
 from trilemma.metrics.metric import Metric
@@ -22,10 +25,17 @@ from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import untrained
 
-__all__ = ["MetricChecks", "data_are_sound", "data_are_the_same_again"]
+__all__ = [
+    "MetricChecks",
+    "data_are_sound",
+    "data_are_the_same_again",
+    "reward_is_of_each_molecule",
+]
 
 ROWS = 200
 """Samples that are measured."""
+TRIED = 12
+"""Molecules of which a reward is asked."""
 MODELLED = 32
 """Samples of a model, where a metric needs one."""
 EXACT = 1e-9
@@ -147,6 +157,22 @@ class MetricChecks:
 def small(recipe: Recipe) -> Recipe:
     """Make one of our recipes narrow, and quick to be drawn from."""
     return Case.of(recipe, recipe.kinds[0], Path(), width=16, sample_steps=4).recipe
+
+
+def reward_is_of_each_molecule(name: str) -> str:
+    """See that a reward gives a number of each molecule, which no other molecule changes."""
+    data = sources.load(EXAMPLES["molecule"])
+    smiles = to_smiles(data.test.x[:TRIED], data.domain.elements)
+    mols = [parsed(one) for one in smiles]
+    together = REWARDS[name].of(mols)
+    if len(together) != len(mols):
+        raise Broken(f"of {len(mols)} molecules it gives {len(together)} numbers")
+    for mol, text, value in zip(mols, smiles, together, strict=True):
+        if not math.isfinite(value):
+            raise Broken(f"{text} is worth {value}: give a finite number, such as 0")
+        (alone,) = REWARDS[name].of([mol])
+        _alike(float(value), float(alone), f"of {text}, among others and alone,", "use it alone")
+    return f"{min(together):.4g} to {max(together):.4g} of {len(mols)} molecules"
 
 
 def data_are_the_same_again(name: str) -> str:

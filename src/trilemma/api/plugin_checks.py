@@ -3,7 +3,8 @@
 A recipe is trained, resumed, cut in parts, shared by two processes and loaded by a new one, on
 each kind of data that it is for. What a recipe chooses by name, such as a sampler, a network or a
 loss, goes through the same with the first of our recipes that can choose it; what is chosen at
-sampling through the checks of samples alone. Metrics and data sets have checks of their own.
+sampling through the checks of samples alone. Metrics, data sets and rewards of molecules have
+checks of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ import torch
 from safetensors.torch import load_file
 
 from trilemma.api import recipe_checks
-from trilemma.api.metric_checks import MetricChecks, data_are_sound, data_are_the_same_again
+from trilemma.api.metric_checks import (
+    MetricChecks,
+    data_are_sound,
+    data_are_the_same_again,
+    reward_is_of_each_molecule,
+)
 from trilemma.api.plugin_process import ONE, in_two_processes
 from trilemma.api.recipe_checks import SAMPLES, Broken, Case
 from trilemma.core.errors import BadInput, Interrupted
@@ -99,6 +105,10 @@ def check_plugin(plugin: Plugin) -> Iterator[Check]:
             elif kind == "data set":
                 yield checker.check(entry, "is the same again", data_are_the_same_again, name)
                 yield checker.check(entry, "lies where it says", data_are_sound, name)
+            elif kind == "reward":
+                yield checker.check(
+                    entry, "gives each molecule a number", reward_is_of_each_molecule, name
+                )
             elif chosen := _choice_trials(entry, kind, name, own_folder):
                 trials += chosen
             else:

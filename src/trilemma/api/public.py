@@ -1,13 +1,13 @@
 """All that `import trilemma` offers, in one file; `trilemma/__init__.py` asks here for a name.
 
 What is done:       train, resume, load, evaluate, compare, compare_runs, verify,
-                    dataset, recipe, plugin
+                    dataset, recipe, plugin, strips
 What comes of it:   Run, Samples, Evaluation, Comparison, Laws, DataSet
 What goes wrong:    BadInput, Diverged, Interrupted
 What is written:    Recipe, Choice, Model, Objective, Loss, Stage, Condition, Noise, Domain,
-                    Metric, Score, Source, NetworkOptions
+                    Metric, Score, Source, NetworkOptions, Reward
 Choices by name:    RECIPES, DATA_SETS, METRICS, NETWORKS, SAMPLERS, SCHEDULES, PREDICTIONS,
-                    LOSSES, PENALTIES, SOLVERS
+                    LOSSES, PENALTIES, SOLVERS, REWARDS, GRAPH_REWARDS
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trilemma.api.comparing import Comparison, compare, compare_runs
 from trilemma.api.data import dataset
 from trilemma.api.evaluating import Evaluation, evaluate
 from trilemma.api.run import Run, load
-from trilemma.api.samples import Samples
+from trilemma.api.samples import Samples, strips
 from trilemma.api.training import resume, train
 from trilemma.api.verifying import Laws, verify
 from trilemma.core.batch import Condition
@@ -27,6 +27,7 @@ from trilemma.core.errors import BadInput, Diverged, Interrupted
 from trilemma.core.model import Loss, Model, Objective, Stage
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
+from trilemma.data.rewards import REWARDS, Reward
 from trilemma.data.sources import NAMES as DATA_SETS
 from trilemma.data.sources import Source
 from trilemma.maths.adversarial import LOSSES, PENALTIES
@@ -42,16 +43,19 @@ from trilemma.recipes.catalog import CATALOG as RECIPES
 from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.diffusion_networks import NETWORKS, NetworkOptions
 from trilemma.recipes.fields import build
+from trilemma.recipes.graphrl import GRAPH_REWARDS
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = [
     "DATA_SETS",
+    "GRAPH_REWARDS",
     "LOSSES",
     "METRICS",
     "NETWORKS",
     "PENALTIES",
     "PREDICTIONS",
     "RECIPES",
+    "REWARDS",
     "SAMPLERS",
     "SCHEDULES",
     "SOLVERS",
@@ -72,6 +76,7 @@ __all__ = [
     "Noise",
     "Objective",
     "Recipe",
+    "Reward",
     "Run",
     "Samples",
     "Score",
@@ -85,6 +90,7 @@ __all__ = [
     "plugin",
     "recipe",
     "resume",
+    "strips",
     "train",
     "verify",
 ]

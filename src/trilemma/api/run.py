@@ -18,12 +18,26 @@ from trilemma.api.samples import Samples, examples
 from trilemma.api.turns import briefly
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Adjustable, Bounded, Coded, Completing, Density, Model
+from trilemma.core.model import (
+    Adjustable,
+    Bounded,
+    Coded,
+    Completing,
+    Density,
+    Editing,
+    Improving,
+    Model,
+    Seeking,
+    Tightening,
+)
 from trilemma.core.model import capabilities as capabilities_of
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import Conditions, draw
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
+from trilemma.pictures.figures import grid
 from trilemma.recipes.conditions import captions, conditions
+from trilemma.recipes.editing import enlarged, refuse_strength
 from trilemma.recipes.runs import Loaded
 from trilemma.recipes.runs import load as load_run
 from trilemma.report.annotations import annotations_of
@@ -182,6 +196,98 @@ class Run:
         with torch.no_grad():
             return Samples(model.complete(rows, known_mask, noise=noise).cpu(), self.domain)
 
+    def edit(
+        self,
+        x: Any,  # noqa: ANN401
+        strength: float,
+        *,
+        cond: str | int | Iterable[object] | None = None,
+        seed: int = 0,
+    ) -> Samples:
+        """Draw something like some examples: noise is put on them, and the way back is taken.
+
+        Arguments:
+            x: The examples.
+            strength: Time up to which noise is put on: near 0 all is kept, at 1 nothing.
+            cond: What they are to be, as for `sample`.
+            seed: Of the noise.
+
+        Raises:
+            BadInput: The model edits nothing, or the strength is not in (0, 1].
+        """
+        model = self._able(Editing, "edit")
+        refuse_strength(strength)
+        rows = self._rows(x)
+        requested, _ = self._conditions(cond)
+        condition = requested(0, len(rows)).to(rows.device) if requested else None
+        noise = Noise.for_samples(seed, 0, len(rows), rows.device)
+        with torch.no_grad():
+            edited = model.edit(rows, strength, condition=condition, noise=noise)
+        return Samples(edited.cpu(), self.domain)
+
+    def between(self, a: Any, b: Any, n: int = 8) -> Samples:  # noqa: ANN401
+        """Return what lies between two examples, on the way through their codes.
+
+        Arguments:
+            a: One example, the first of what is returned.
+            b: Another one, the last.
+            n: How many, these two among them.
+
+        Raises:
+            BadInput: The model has no such way, or fewer than two are asked for.
+        """
+        model = self._able(Editing, "edit")
+        if n < 2:
+            raise BadInput(f"n = {n} was given; a way from one to another has 2 or more.")
+        with torch.no_grad():
+            path = model.between(self._rows(a)[:1], self._rows(b)[:1], n)
+        return Samples(path[:, 0].cpu(), self.domain)
+
+    def enlarge(self, photo: str | Path, *, seed: int = 0) -> Any:  # noqa: ANN401
+        """Enlarge a photo of any size, and return an image of PIL.
+
+        Arguments:
+            photo: The file.
+            seed: Of what is drawn.
+
+        Raises:
+            BadInput: The model enlarges nothing, or the photo cannot be used.
+        """
+        large = enlarged(self.loaded, photo, Session(seed=seed))
+        return grid(large[None], 256, 1, 1)
+
+    def improve(self, x: Any, *, seed: int = 0) -> Samples:  # noqa: ANN401
+        """Return examples that are worth more, each made of one that is given.
+
+        Arguments:
+            x: The examples, such as a list of networks.
+            seed: Of the choices.
+
+        Raises:
+            BadInput: The model improves nothing.
+        """
+        model = self._able(Improving, "improve")
+        rows = self._rows(x)
+        noise = Noise.for_samples(seed, 0, len(rows), rows.device)
+        with torch.no_grad():
+            return Samples(model.improve(rows, noise=noise).cpu(), self.domain)
+
+    def best(self, n: int = 12) -> tuple[Samples, list[float]]:
+        """Return the best that a search has found, the best first, and what each is worth.
+
+        Arguments:
+            n: How many at most.
+
+        Raises:
+            BadInput: The run has sought nothing.
+        """
+        model = self._able(Seeking, "search")
+        if not model.seeks:
+            raise BadInput(f"{self.path} has sought nothing; train with reward=, such as qed.")
+        rows = model.best_found()[:n].cpu()
+        worth = model.call_scores().sort(descending=True).values[: len(rows)]
+        return Samples(rows, self.domain), worth.tolist()
+
     def encode(self, x: Any, *, seed: int = 0) -> Tensor:  # noqa: ANN401
         """Return the codes of examples, [N, Z].
 
@@ -219,17 +325,24 @@ class Run:
         with torch.no_grad():
             return torch.cat([model.log_prob(part).cpu() for part in rows.split(AT_ONCE)])
 
-    def bound(self, x: Any, *, seed: int = 0) -> Tensor:  # noqa: ANN401
+    def bound(self, x: Any, *, draws: int = 1, seed: int = 0) -> Tensor:  # noqa: ANN401
         """Return lower bounds of ln p(x) in nats, [N]: in the mean over seeds at most ln p(x).
 
+        Arguments:
+            x: The examples.
+            draws: Codes that each is averaged over; the bound is the nearer the more there are.
+            seed: Of the draws.
+
         Raises:
-            BadInput: The model knows none.
+            BadInput: The model knows none, or one that does not tighten.
         """
-        model = self._able(Bounded, "bound")
         rows = self._rows(x)
         with torch.no_grad():
             noise = Noise.for_samples(seed, 0, len(rows), rows.device)
-            return model.bound(rows, noise=noise).cpu()
+            if draws == 1:
+                return self._able(Bounded, "bound").bound(rows, noise=noise).cpu()
+            model = self._able(Tightening, "bound that tightens")
+            return model.importance_bound(rows, draws, noise=noise).cpu()
 
     def export(self, folder: str | Path) -> Path:
         """Write its averaged weights, its record and a model card into a new folder.

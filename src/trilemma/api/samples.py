@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from trilemma.api.notebook import image_tag
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data import chemistry, graph_writing, in_memory, table_frames
-from trilemma.pictures import figures
+from trilemma.pictures import figures, image_strips
 from trilemma.report import drawing
 from trilemma.report.annotations import Annotations
 
-__all__ = ["Samples", "examples"]
+__all__ = ["Samples", "examples", "strips"]
 
 
 class Samples:
@@ -148,6 +148,24 @@ class Samples:
     def _repr_html_(self) -> str:
         """Show them in a notebook."""
         return _png_of(self.picture, repr(self))
+
+
+def strips(rows: Mapping[str, Samples]) -> Any:  # noqa: ANN401
+    """Lay images out in rows with their names, and return one PIL image.
+
+    Arguments:
+        rows: Samples of images by what they are, as many in each.
+
+    Raises:
+        BadInput: They are no images, or there are not as many in each.
+    """
+    for one in rows.values():
+        one._require("image")
+    levels = {figures.levels_of(one.domain) for one in rows.values()}
+    if len(levels) > 1:
+        raise BadInput("these rows are of images with different levels; show each apart.")
+    tensors = [one.tensor for one in rows.values()]
+    return image_strips.strips(tensors, *levels, row_labels=list(rows))
 
 
 def examples(x: Any, domain: Domain, name: str = "what was given") -> Tensor:  # noqa: ANN401

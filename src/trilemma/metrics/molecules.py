@@ -32,7 +32,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.noise import mix
 from trilemma.data import bond_perception
 from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, scaffold, to_smiles
-from trilemma.data.properties import PROPERTIES
+from trilemma.data.rewards import REWARDS
 from trilemma.maths.gaussian_process import tanimoto
 from trilemma.metrics import trivial_point_clouds
 from trilemma.metrics.chemnet import FEATURES, chemnet
@@ -310,7 +310,7 @@ def wasserstein(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
 def _described(name: str) -> Callable[[Spelt], Tensor]:
     def of(it: Spelt) -> Tensor:
         mols = [parsed(smiles) for smiles in it.valid[:MOST]]
-        return torch.tensor(PROPERTIES[name].of(mols), dtype=torch.float64)
+        return torch.tensor(REWARDS[name](mols), dtype=torch.float64)
 
     return of
 
@@ -428,7 +428,7 @@ METRICS = (
             label=f"{name} gap",
             better="lower",
             unit="standard deviations",
-            meaning=f"How far the distribution of {PROPERTIES[name].meaning} lies from that of "
+            meaning=f"How far the distribution of {REWARDS[name].meaning} lies from that of "
             "test molecules.",
             failure="One property alone is compared.",
             kinds=SPELT,

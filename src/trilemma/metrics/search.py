@@ -24,7 +24,7 @@ from trilemma.core.model import Constrained, Seeking
 from trilemma.core.molecule import molecule
 from trilemma.data.chemistry import fingerprints, parsed, to_smiles
 from trilemma.data.constrained import similarity
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.maths.search import CALLS, auc_top, top
 from trilemma.metrics.context import Context
 from trilemma.metrics.metric import NEAR_ONE, REWARD, Metric, Need, Unmeasured

@@ -46,6 +46,7 @@ __all__ = [
     "photo",
     "picture",
     "refuse_completion",
+    "refuse_strength",
 ]
 
 LARGEST = 4_000_000
@@ -97,6 +98,15 @@ def _refuse(loaded: Loaded, ability: type, what: str, hint: str = "") -> None:
         )
 
 
+def refuse_strength(strength: float) -> None:
+    """Refuse a strength of editing that is none."""
+    if not 0 < strength <= 1:
+        raise BadInput(
+            f"strength {strength:g} was given; it is above 0, where all is kept, and at most 1, "
+            "where nothing is."
+        )
+
+
 def refuse_completion(loaded: Loaded) -> None:
     """Refuse an image, a graph or a fragment to be completed where the run's model cannot."""
     if loaded.domain.kind == "graph":
@@ -140,11 +150,7 @@ def editing(loaded: Loaded, path: str | Path, strength: float) -> Model:
         BadInput: The model edits no images, or the strength is not in (0, 1].
     """
     _refuse(loaded, Editing, "edit an image")
-    if not 0 < strength <= 1:
-        raise BadInput(
-            f"--strength {strength:g} was given; it is above 0, where all is kept, and at most 1, "
-            "where nothing is."
-        )
+    refuse_strength(strength)
     model = loaded.model
     assert isinstance(model, Editing)
     x = picture(path, loaded.domain).to(_device(loaded.model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from trilemma.data.chemistry import NotUsable, parsed, standardised, to_smiles, 
 from trilemma.data.constrained import ConstrainedSearch
 from trilemma.data.dataset import DataSet
 from trilemma.data.molecule_files import read_molecules
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression, named_in
 from trilemma.data.rollouts import Rollouts
 from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.data.stream import ExampleStream
@@ -81,8 +81,8 @@ class MoleculeReinforced(Recipe):
     """Peak learning rate of AdamW."""
 
     reward: str = ""
-    """What is sought: qed, plogp, jnk3, logp[5,5.5], similar(SMILES), sums and products of such;
-    empty: molecules like the data."""
+    """What is sought: qed, plogp, jnk3, logp[5,5.5], similar(SMILES), a plug-in's, sums and
+    products of such; empty: molecules like the data."""
     oracle_calls: int = 0
     """Different molecules whose worth may be asked, as a budget; 0: any number. With --improve,
     for each given molecule; 0: 200."""
@@ -145,6 +145,10 @@ class MoleculeReinforced(Recipe):
     def goal(self) -> str | None:
         """Return the reward that is sought, if one is."""
         return self.reward or None
+
+    def entries(self) -> Collection[tuple[str, str]]:
+        """Return the rewards that are asked."""
+        return {("reward", name) for name in named_in(self.reward)}
 
     @property
     def steps(self) -> int:

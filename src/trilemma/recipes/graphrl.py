@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,9 +21,14 @@ from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
 from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings, Reward
 from trilemma.maths.graphs.network_robustness import robustness
 from trilemma.networks.graph import ActNetwork, GraphCritic
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Choice, Recipe
+from trilemma.registry import Registry
 
-__all__ = ["GraphReinforced", "robust_reward"]
+__all__ = ["GRAPH_REWARDS", "GraphReinforced", "robust_reward"]
+
+GRAPH_REWARDS: Registry[Reward] = Registry("graph reward")
+"""What networks may be worth beside their robustness: plug-ins' functions from graphs,
+[B, N, N] uint8, to numbers, [B], each of its graph alone; higher is better."""
 
 LARGEST = 200
 """Nodes of a graph at most: every act reads all of it."""
@@ -31,7 +36,7 @@ STARTS = 512
 """Training graphs that a policy keeps to begin with at most."""
 ORDERS = 16
 """Orders of removal behind a reward."""
-ROBUST_EPOCHS = 20
+GROWING_EPOCHS = 20
 """Passes through a collection's acts, of which a network gets few."""
 
 
@@ -53,8 +58,9 @@ class GraphReinforced(Recipe):
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
 
-    task: Literal["imitate", "robust"] = "imitate"
-    """Build graphs like the data, or add edges that make networks robust."""
+    task: Annotated[str, Choice(GRAPH_REWARDS, "imitate", "robust")] = "imitate"
+    """Build graphs like the data, or add edges that make networks robust, or worth more by a
+    plug-in's graph reward."""
     width: int = 64
     """Numbers of a node's embedding."""
     layers: int = 3
@@ -64,14 +70,14 @@ class GraphReinforced(Recipe):
     expert: float = 4.0
     """Weight of the experts' loss in reinforcement, beside the reward's (imitate)."""
     budget: float = 0.1
-    """Edges that a network gets, as a share of its own (robust)."""
+    """Edges that a network gets, as a share of its own (where it is not imitated)."""
     removal: Literal["random", "targeted", "both"] = "both"
     """How nodes are removed from it (robust)."""
     episodes: int = 128
     """Graphs of a collection."""
     epochs: int = 0
-    """How often each act of a collection is learnt from; 0: once, or 20 times where networks are
-    made robust, for whom a collection has few."""
+    """How often each act of a collection is learnt from; 0: once, or 20 times where networks get
+    edges, for whom a collection has few."""
     clip_ratio: float = 0.2
     """How far the policy may go from the one that step, as a ratio of probabilities."""
     target_kl: float = 0.02
@@ -82,8 +88,20 @@ class GraphReinforced(Recipe):
 
     @property
     def goal(self) -> str | None:
-        """Return the name of the reward where networks are made robust."""
-        return f"robustness ({self.removal} removal)" if self.task == "robust" else None
+        """Return the name of the reward where networks are to be worth more."""
+        if self.task == "imitate":
+            return None
+        return f"robustness ({self.removal} removal)" if self.task == "robust" else self.task
+
+    @property
+    def _imitates(self) -> bool:
+        return self.task == "imitate"
+
+    def _worth(self, seed: int) -> Reward:
+        """Return what networks are worth."""
+        if self.task == "robust":
+            return robust_reward(self.removal, seed)
+        return GRAPH_REWARDS[self.task]
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model.
@@ -92,7 +110,7 @@ class GraphReinforced(Recipe):
             BadInput: Graphs are too large, or the budget holds no edge.
         """
         self._refuse(domain)
-        if self.task == "robust":
+        if not self._imitates:
             network = ActNetwork(width=self.width, layers=self.layers, budget=self.budget)
             return GraphPolicy(
                 network,
@@ -100,7 +118,7 @@ class GraphReinforced(Recipe):
                 budget=self.budget,
                 starts=STARTS,
                 improves=self.goal or "",
-                worth=lambda x, seed: robust_reward(self.removal, seed)(x),
+                worth=lambda x, seed: self._worth(seed)(x),
             )
         network = ActNetwork(width=self.width, layers=self.layers)
         critic = GraphCritic(width=self.width, layers=self.layers)
@@ -108,18 +126,18 @@ class GraphReinforced(Recipe):
         return GraphPolicy(network, domain, critic=critic, steps=steps)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
-        """Return cloning and reinforcement; only the latter where networks are made robust."""
+        """Return cloning and reinforcement; only the latter where networks get edges."""
         assert isinstance(model, GraphPolicy)
         settings = PpoSettings(
             clip=self.clip_ratio,
             target_kl=self.target_kl,
             entropy_weight=self.entropy,
-            expert_weight=0.0 if self.task == "robust" else self.expert,
+            expert_weight=self.expert if self._imitates else 0.0,
         )
         learner: PPO[GraphTransitions] = PPO(model, settings)
-        if self.task == "robust":
+        if not self._imitates:
             self._refuse_full(data)
-            reward = robust_reward(self.removal, mix(seed, "removal"))
+            reward = self._worth(mix(seed, "removal"))
 
             def stream() -> Stream[GraphTransitions]:
                 return self._rollouts(model, data, reward, learner, seed, data.train.x)
@@ -154,7 +172,7 @@ class GraphReinforced(Recipe):
             real = graphs[rows].to(device)
             return model.collect(noise.to(device), real, reward, learner.settings)
 
-        epochs = self.epochs or (ROBUST_EPOCHS if self.task == "robust" else 1)
+        epochs = self.epochs or (1 if self._imitates else GROWING_EPOCHS)
         return Rollouts(
             collect,
             GraphTransitions,
@@ -185,7 +203,7 @@ class GraphReinforced(Recipe):
                 f"--target-kl {self.target_kl:g} was given; it is a divergence of 0 or more nats, "
                 "such as 0.02."
             )
-        if self.task == "robust" and not self.budget > 0:
+        if not self._imitates and not self.budget > 0:
             raise BadInput(
                 f"--budget {self.budget:g} leaves no edge to be added; give a share above 0, such "
                 "as 0.1."

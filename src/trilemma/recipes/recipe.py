@@ -116,6 +116,10 @@ class Recipe(ABC):
         """Return the name of the reward that is sought; None where the data are imitated."""
         return None
 
+    def entries(self) -> Collection[tuple[str, str]]:
+        """Return what it uses of registries beside the choices of its fields: kind and name."""
+        return ()
+
     @abstractmethod
     def model(self, domain: Domain) -> Model:
         """Build the untrained model for data of this domain."""

@@ -59,7 +59,7 @@ def plugins_of(recipe: Recipe, source: str) -> list[dict[str, str]]:
         for name, registry in registries_of(type(recipe)).items()
     }
     data = ("data set", sources.lasting(source).partition(SIGN)[0])
-    return recorded_plugins({("recipe", recipe.name), data, *chosen})
+    return recorded_plugins({("recipe", recipe.name), data, *chosen, *recipe.entries()})
 
 
 def location(run: Run, moved: str | None = None) -> str:

@@ -25,7 +25,7 @@ from trilemma.data.check import Report
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.constrained import similarity
 from trilemma.data.images import OWN_SHEET, SOFTWARE
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.pictures import charts, figures, graphs, table_columns
 from trilemma.pictures.image_strips import captioned
 from trilemma.recipes.editing import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trilemma.data.chemistry import parsed, to_smiles
-from trilemma.data.properties import PROPERTIES
+from trilemma.data.rewards import REWARDS
 from trilemma.pictures.histograms import numbers
 from trilemma.report.model_view import MEASURED, Subject
 from trilemma.report.page import Picture
@@ -25,7 +25,7 @@ def _properties(subject: Subject[Any]) -> list[Picture]:
         mols = [parsed(s) for s in to_smiles(x, elements) if s]
         properties = {"heavy atoms": torch.tensor([float(mol.GetNumAtoms()) for mol in mols])}
         for name in ("logp", "qed", "weight"):
-            properties[name] = torch.tensor(PROPERTIES[name].of(mols))
+            properties[name] = torch.tensor(REWARDS[name](mols))
         return {name: value.double() for name, value in properties.items()}
 
     if subject.samples is None:

@@ -7,7 +7,7 @@ import torch
 from trilemma.core.model import Constrained, Improving, Seeking
 from trilemma.core.noise import Noise
 from trilemma.data.chemistry import parsed, to_smiles
-from trilemma.data.properties import expression
+from trilemma.data.rewards import expression
 from trilemma.maths.search import best_so_far
 from trilemma.pictures import charts, graphs, molecules
 from trilemma.report.model_view import Subject

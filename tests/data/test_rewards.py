@@ -8,7 +8,7 @@ from rdkit.Chem import QED, Crippen
 
 from trilemma.core.errors import BadInput
 from trilemma.data.chemistry import parsed
-from trilemma.data.properties import PROPERTIES, expression
+from trilemma.data.rewards import REWARDS, expression
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
@@ -83,4 +83,4 @@ def test_what_cannot_be_read_is_one_sentence(text, message):
 
 
 def test_every_property_says_what_it_is():
-    assert all(one.meaning and one.name == name for name, one in PROPERTIES.items())
+    assert all(one.meaning and one.name == name for name, one in REWARDS.items())

@@ -2,7 +2,7 @@ r"""What molecules are worth: properties, likenesses, targets, and sums and prod
 
 A reward is written as an expression,
 
-    qed                             a property, of `PROPERTIES`
+    qed                             a number of a molecule, of `REWARDS`
     logp[5, 5.5]                    1 within the band, falling to 0 one band's width (at least 1)
                                     beyond it
     similar(CCO)                    Tanimoto similarity of Morgan fingerprints, radius 2
@@ -10,13 +10,12 @@ A reward is written as an expression,
     isomer(C7H8N2O2)                geometric mean of Gaussians in the atoms of each element and in
                                     all atoms, as GuacaMol has it
     scaffold(c1ccccc1)              1 where the substructure is there, else 0
-    python(FILE.py:NAME)            a function of one's own (`data.own_reward`)
     0.5 * qed + 0.5 * sa            weighted sums
     qed * scaffold(c1ccccc1)        products
 
 and is a function of a batch of molecules. `sa` is 1 at the synthetic accessibility 1, easy, and 0
-at 10. Besides there are GuacaMol's goals by their names (`data.guacamol`), and the classifiers of
-`data.oracles`.
+at 10. Besides there are GuacaMol's goals by their names (`data.guacamol`), the classifiers of
+`data.oracles`, and what plug-ins enter: `REWARDS["mine"] = Reward(...)`.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data import guacamol, oracles
@@ -44,44 +44,67 @@ from trilemma.data.molecule_scores import (
     tpsa,
     weight,
 )
-from trilemma.data.own_reward import own
+from trilemma.data.reward_processes import asked_in_processes
+from trilemma.registry import Registry
 
-__all__ = ["FUNCTIONS", "PROPERTIES", "Expression", "Property", "expression"]
+__all__ = ["FUNCTIONS", "REWARDS", "Expression", "Reward", "expression", "named_in"]
 
 
 @dataclass(frozen=True)
-class Property:
-    """A number of a molecule."""
+class Reward:
+    """A number of a molecule, that a search may raise."""
 
     name: str
+    """As it stands in an expression: small letters, digits, '_' and '-', a letter first."""
     meaning: str
+    """In a few words."""
     of: Score
+    """Molecules of RDKit to as many numbers, higher is better; 0 for one it fails for alone."""
     unit: str = ""
+    processes: int = 0
+    """Processes that are asked at once, where one answer takes long; 0: the one that searches."""
+
+    def __call__(self, mols: Mols) -> list[float]:
+        """Return what each molecule is worth, in their order."""
+        if self.processes:
+            return asked_in_processes(self.name, REWARDS.module(self.name), mols, self.processes)
+        return [float(value) for value in self.of(mols)]
 
 
-PROPERTIES: Mapping[str, Property] = {
-    one.name: one
-    for one in (
-        Property("qed", "drug-likeness, 0 to 1", each(qed)),
-        Property("plogp", "penalised logP; cap the atoms, for long chains win it", each(
-            penalised_log_p)),
-        Property("logp", "octanol-water partition, Crippen's estimate", each(log_p)),
-        Property("weight", "molecular weight", each(weight), "g/mol"),
-        Property("tpsa", "topological polar surface", each(tpsa), "square angstrom"),
-        Property("sa", "ease of synthesis: 1 easy, 0 hard", each(
-            lambda mol: (10 - synthetic_accessibility(mol)) / 9)),
-        Property("filters", "1 where ZINC's filters let it pass, else 0", each(passes)),
-        *(
-            Property(name, f"{card.meaning} (trilemma data fetch oracles)", card.of)
-            for name, card in oracles.ORACLES.items()
-        ),
-        *(
-            Property(name, f"GuacaMol's goal: {task.meaning}", task)
-            for name, task in guacamol.TASKS.items()
-        ),
-    )
-}  # fmt: skip
-"""By name; one more is a line here, or an oracle."""
+def _fault(name: str, entry: object) -> str:
+    """Say what is amiss with an entry, as the sentence goes on after its name."""
+    if not isinstance(entry, Reward):
+        return "is no Reward; write REWARDS['mine'] = Reward('mine', 'what it is', function)."
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        return "has a name that no expression can hold; use small letters, digits, '_' and '-'."
+    if not callable(entry.of):
+        return "has no function; give `of`, from molecules of RDKit to as many numbers."
+    return ""
+
+
+def _ease(mol: Any) -> float:  # noqa: ANN401
+    return (10 - synthetic_accessibility(mol)) / 9
+
+
+OWN = (
+    Reward("qed", "drug-likeness, 0 to 1", each(qed)),
+    Reward("plogp", "penalised logP; cap --atoms, for long chains win", each(penalised_log_p)),
+    Reward("logp", "octanol-water partition, Crippen's estimate", each(log_p)),
+    Reward("weight", "molecular weight", each(weight), "g/mol"),
+    Reward("tpsa", "topological polar surface", each(tpsa), "square angstrom"),
+    Reward("sa", "ease of synthesis: 1 easy, 0 hard", each(_ease)),
+    Reward("filters", "1 where ZINC's filters let it pass, else 0", each(passes)),
+    *(
+        Reward(name, f"{card.meaning} (trilemma data fetch oracles)", card.of)
+        for name, card in oracles.ORACLES.items()
+    ),
+    *(
+        Reward(name, f"GuacaMol's goal: {task.meaning}", task)
+        for name, task in guacamol.TASKS.items()
+    ),
+)
+REWARDS: Registry[Reward] = Registry("reward", [(one.name, one) for one in OWN], fault=_fault)
+"""By name; one more is a line here, an oracle, or a plug-in."""
 
 
 FUNCTIONS: Mapping[str, Callable[[str], Score]] = {
@@ -89,7 +112,6 @@ FUNCTIONS: Mapping[str, Callable[[str], Score]] = {
     "rediscover": rediscover,
     "isomer": isomer,
     "scaffold": scaffold,
-    "python": own,
 }
 
 
@@ -123,6 +145,16 @@ def expression(text: str) -> Expression:
     return Expression(text, total)
 
 
+def named_in(text: str) -> set[str]:
+    """Return the rewards that an expression asks, by name.
+
+    >>> sorted(named_in("0.5 * qed + logp[5, 5.5] * similar(CCO)"))
+    ['logp', 'qed']
+    """
+    factors = (factor for term in _split(text, "+") for factor in _split(term, "*"))
+    return {factor.partition("[")[0].strip() for factor in factors} & set(REWARDS)
+
+
 def _split(text: str, sign: str) -> list[str]:
     """Cut a text at a sign that stands in no brackets."""
     parts, depth, start = [], 0, 0
@@ -152,7 +184,7 @@ def _product(text: str, full_text: str) -> Score:
 
 
 def _factor(text: str, full_text: str) -> Score:
-    if band := re.fullmatch(r"([a-z0-9-]+)\s*\[([^,\]]+),([^,\]]+)\]", text):
+    if band := re.fullmatch(r"([a-z0-9_-]+)\s*\[([^,\]]+),([^,\]]+)\]", text):
         try:
             low, high = float(band[2]), float(band[3])
         except ValueError:
@@ -163,18 +195,18 @@ def _factor(text: str, full_text: str) -> Score:
             raise BadInput(
                 f"--reward '{full_text}': the band {text} must rise, as in logp[5, 5.5]."
             )
-        return _band_score(_property(band[1]), low, high)
+        return _band_score(_reward(band[1]), low, high)
     if call := re.fullmatch(r"([a-z]+)\((.+)\)", text, re.DOTALL):
         if call[1] not in FUNCTIONS:
             raise nearest("function of a reward", call[1], FUNCTIONS)
         return FUNCTIONS[call[1]](call[2].strip())
-    return _property(text)
+    return _reward(text)
 
 
-def _property(name: str) -> Score:
-    if name not in PROPERTIES:
-        raise nearest("reward", name, (*PROPERTIES, *(f"{f}(…)" for f in FUNCTIONS)))
-    return PROPERTIES[name].of
+def _reward(name: str) -> Score:
+    if name not in REWARDS:
+        raise nearest("reward", name, (*REWARDS, *(f"{f}(…)" for f in FUNCTIONS)))
+    return REWARDS[name]
 
 
 def _band_score(of: Score, low: float, high: float) -> Score:
