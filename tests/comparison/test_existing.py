@@ -13,6 +13,7 @@ import pytest
 
 from trilemma.cli import main
 from trilemma.comparison import existing
+from trilemma.comparison.differences import differences
 from trilemma.comparison.ranking import rank
 from trilemma.comparison.row import each
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
@@ -256,3 +257,12 @@ class TestGuards:
         ranking = rank(each(evaluations, in_race=False))
         assert [p.recipe for p in ranking.quality] == ["a", "b"]
         assert "Not ranked: c (50 samples, seed 0)" in ranking.words
+
+
+def test_a_run_that_started_from_another_says_so(runs):
+    words = ["vae", "--data", "two-moons", "--batch", "16", "--steps", "3"]
+    start = ["--from", "runs/a", "--freeze", "encoder"]
+    assert main(["train", *words, *start, "--run", "c"]) == 0
+    paths = {"a": runs / "a", "c": Path("c")}
+    opened = {name: (Run.open(path), Evaluation(recipe="vae")) for name, path in paths.items()}
+    assert "Started from: nothing (a); a, step 3, encoder frozen (c)." in differences(opened)

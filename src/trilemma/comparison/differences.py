@@ -7,6 +7,7 @@ he takes the better model for the better recipe.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trilemma.core.domain import Domain
@@ -76,6 +77,7 @@ def _facts(run: Run, evaluation: Evaluation) -> dict[str, str]:
         "Recipe": record["name"],
         "Data": f"{data['name']} ({data['fingerprint']}; {examples or UNRECORDED})",
         "Size": f"{data['domain']['kind']}, {shape}",
+        "Started from": _origin(record.get("start") or {}),
         "Trained for": _trained(run),
         "Budget": _budget(record.get("budget") or {}),
         "Seed of training": str(record["seed"]),
@@ -89,6 +91,15 @@ def _facts(run: Run, evaluation: Evaluation) -> dict[str, str]:
         "Trilemma": " ".join(filter(None, (str(record.get("version", UNRECORDED)), commit))),
         "Measured": measured,
     }
+
+
+def _origin(start: Mapping[str, Any]) -> str:
+    """Say whose weights a run began with."""
+    if not start:
+        return "nothing"
+    frozen = start.get("freeze")
+    words = f", {joined(list(frozen))} frozen" if frozen else ""
+    return f"{Path(str(start['run'])).name}, step {start['step']:,}{words}"
 
 
 def _trained(run: Run) -> str:
