@@ -31,7 +31,15 @@ from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.registry import metrics
 
-__all__ = ["choose", "is_ranked", "is_trained", "unranked_words"]
+__all__ = [
+    "choose",
+    "is_ranked",
+    "is_trained",
+    "objection",
+    "too_little",
+    "unranked_words",
+    "widened",
+]
 
 FEWEST_TEST = 50
 """Test examples without which nothing is chosen."""
@@ -113,7 +121,28 @@ def _without_quality(rows: Sequence[Row], measure: str) -> str:
 
 def _why_not(rows: Sequence[Row], quality: Sequence[Rank], best: Rank, measure: str) -> str:
     """Return the first reason not to choose; nothing where there is none."""
+    reason = too_little(rows, quality)
+    if reason:
+        return reason
     by_name = {row.name: row for row in rows}
+    subject = f"the best, {best.recipe},"
+    reason = _not_better_than(rows, best, measure, subject)
+    if reason:
+        return reason
+    tied = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
+    if tied:
+        return _near_words([best.recipe, *tied], [by_name[n] for n in tied], measure)
+    copied = _copied(by_name[best.recipe], subject)
+    return copied or _contradiction(rows, quality, best, measure)
+
+
+def too_little(rows: Sequence[Row], quality: Sequence[Rank]) -> str:
+    """Say why nothing can be chosen of these rows by any measure; '' where something can.
+
+    Arguments:
+        rows: All that are compared.
+        quality: Ranks of those that are ranked; at least one.
+    """
     counts = [row.of.test_examples for row in rows if row.of.test_examples is not None]
     small_counts = [count for count in counts if count < FEWEST_TEST]
     if small_counts:
@@ -122,25 +151,54 @@ def _why_not(rows: Sequence[Row], quality: Sequence[Rank], best: Rank, measure: 
             "models apart; give more data"
         )
     if len(quality) < 2:
+        best = _best(quality)
         undertrained = [row for row in rows if _is_short(row)]
         if undertrained:
             return f"only {best.recipe} was trained for long enough; {_short_words(undertrained)}"
         return f"only {best.recipe} was measured, and a choice needs a second recipe"
-    reason = _not_better_than(rows, best, measure)
-    if reason:
-        return reason
-    tied = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
-    if tied:
-        return _near_words([best.recipe, *tied], [by_name[n] for n in tied], measure)
-    return _copied(by_name[best.recipe]) or _contradiction(rows, quality, best, measure)
+    return ""
 
 
-def _copied(row: Row) -> str:
+def objection(rows: Sequence[Row], quality: Sequence[Rank], recipe: str, measure: str) -> str:
+    """Say why a recipe is chosen for nothing, however it ranks; '' where nothing forbids it.
+
+    Arguments:
+        rows: All that are compared.
+        quality: Ranks of those that are ranked.
+        recipe: One of them.
+        measure: The score of quality.
+    """
+    row = next(row for row in rows if row.name == recipe)
+    rank = next((p for p in quality if p.recipe == recipe), None)
+    if rank is None:
+        return f"{recipe} has no {measure}, and nothing is chosen without one"
+    return (
+        _not_better_than(rows, rank, measure, recipe)
+        or _copied(row, recipe)
+        or _contradiction(rows, quality, rank, measure)
+    )
+
+
+def widened(rows: Sequence[Row], quality: Sequence[Rank], measure: str) -> list[Rank]:
+    """Return the ranks of quality as a choice needs them: single runs count as less certain."""
+    by_name = {row.name: row for row in rows}
+    wide = [_widened(p, by_name, measure) for p in quality]
+    return [
+        replace(
+            p,
+            best=1 + sum(rival.beats(p, "lower") for rival in wide),
+            worst=len(wide) - sum(p.beats(rival, "lower") for rival in wide),
+        )
+        for p in wide
+    ]
+
+
+def _copied(row: Row, subject: str) -> str:
     copies = row.score("copies")
     if copies is None or not copies.low > COPIED:
         return ""
     return (
-        f"the best, {row.name}, gives training examples back: {copies.value:.0%} of its samples, "
+        f"{subject} gives training examples back: {copies.value:.0%} of its samples, "
         "beyond what unseen data repeat"
     )
 
@@ -149,11 +207,11 @@ def _best(quality: Sequence[Rank]) -> Rank:
     return min(quality, key=lambda p: (p.best, p.value))
 
 
-def _not_better_than(rows: Sequence[Row], best: Rank, measure: str) -> str:
+def _not_better_than(rows: Sequence[Row], best: Rank, measure: str, subject: str) -> str:
     for mark, value in sorted(baselines(rows, measure).items(), key=lambda item: item[1]):
         if best.high >= value:
             return (
-                f"the best, {best.recipe}, is not certainly better than the trivial baseline "
+                f"{subject} is not certainly better than the trivial baseline "
                 f"‘{mark}’ ({measure} {brief(best.value)}, up to {brief(best.high)}, against "
                 f"{brief(value)})"
             )
