@@ -11,7 +11,7 @@ from trilemma.core.errors import BadInput, Diverged, Interrupted, attempted, rea
 from trilemma.data import sources
 from trilemma.pictures import figures
 from trilemma.recipes.preview import Previews
-from trilemma.report import gallery, html, page, picture_sections, registry
+from trilemma.report import gallery, html, picture_sections, registry
 from trilemma.report.model_view import Subject
 from trilemma.report.page import Picture
 from trilemma.report.view import View
@@ -85,7 +85,7 @@ SECTIONS = [
     (html, "samples_section"),
     (html, "inside_section"),
     (html, "scenes"),
-    (page, "show"),
+    (picture_sections, "_samples"),
     (picture_sections, "curves"),
     (gallery, "pictures_of"),
     (gallery, "_real"),

@@ -12,7 +12,14 @@ from trilemma.metrics.registry import quantities, quantity
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Entry
 
-__all__ = ["details_section", "protocols", "spent", "variants"]
+__all__ = [
+    "details_section",
+    "protocols",
+    "settings_table",
+    "spent",
+    "surroundings",
+    "variants",
+]
 
 LONGEST = 4
 """Parts of measuring that are named."""
@@ -106,6 +113,13 @@ def details_section(
         for entry in entries
         if entry.settings
     ]
+    parts += surroundings(environment, notes)
+    return parts or None
+
+
+def surroundings(environment: Mapping[str, str], notes: Sequence[str]) -> list[Child]:
+    """List what all ran on, and what should be known of the data, folded."""
+    parts: list[Child] = []
     if environment:
         parts.append(_fold("Environment", environment))
     if notes:
@@ -113,10 +127,13 @@ def details_section(
         parts.append(
             element("details", element("summary", "About the data"), element("ul", items))
         )
-    return parts or None
+    return parts
 
 
-def _fold(title: Child, values: Mapping[str, str]) -> Markup:
+def settings_table(values: Mapping[str, str]) -> Markup | None:
+    """Lay fields out by their names; None where there are none."""
+    if not values:
+        return None
     rows = [
         element(
             "tr",
@@ -126,4 +143,8 @@ def _fold(title: Child, values: Mapping[str, str]) -> Markup:
         for key, value in values.items()
     ]
     table = element("table", element("tbody", rows), class_="settings")
-    return element("details", element("summary", title), element("div", table, class_="scroll"))
+    return element("div", table, class_="scroll")
+
+
+def _fold(title: Child, values: Mapping[str, str]) -> Markup:
+    return element("details", element("summary", title), settings_table(values))

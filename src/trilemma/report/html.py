@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from trilemma.comparison.ranking import rank
+from trilemma.comparison.ranking import Ranking, rank
 from trilemma.comparison.ranks import coverage_metric, floor, quality_metric
 from trilemma.comparison.row import Row
 from trilemma.core.errors import attempted
 from trilemma.core.words import brief, count, duration, joined
-from trilemma.report import scripts, viewer
-from trilemma.report.details import details_section
+from trilemma.report import interaction, scripts, viewer
+from trilemma.report.details import details_section, protocols, spent, surroundings
 from trilemma.report.markup import Child, Markup, element, glyph
+from trilemma.report.model_sections import fold, models_section
 from trilemma.report.page import Comparison, Portrait, scenes
 from trilemma.report.picture_sections import (
     curves_section,
@@ -29,8 +30,13 @@ from trilemma.report.picture_sections import (
     not_drawn,
     samples_section,
 )
-from trilemma.report.ranking_sections import answers_section, task_section
-from trilemma.report.score_sections import scores_section, table_section
+from trilemma.report.ranking_sections import (
+    answers_section,
+    priorities_panel,
+    task_section,
+    trilemma_figure,
+)
+from trilemma.report.score_sections import scores_section, skipped, table_section
 from trilemma.report.style import sheet
 from trilemma.report.viewer import Scene
 
@@ -40,7 +46,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
-BUNDLES = (viewer.BUNDLE,)
+BUNDLES = (viewer.BUNDLE, interaction.BUNDLE)
 """Scripts that a page may carry, in the order in which they run."""
 COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -131,23 +137,48 @@ def _body(comparison: Comparison, turned: Sequence[Scene | None], prefix: str = 
             (f"reward-{i}", f"Reward: {task.reward}", partial(task_section, task))
             for i, task in enumerate(ranking.tasks, 1)
         ),
-        ("curves", "Learning curves", partial(curves_section, comparison.entries)),
-        ("exhibits", "What gives samples away", partial(exhibits_section, comparison.entries)),
-        ("neighbours", "Nearest training examples", partial(neighbours_section, comparison)),
-        ("inside", "Inside the models", partial(inside_section, comparison.entries)),
-        (
-            "details",
-            "Settings",
-            partial(details_section, comparison.entries, comparison.environment, comparison.notes),
-        ),
+        ("models", "Model by model", partial(models_section, comparison, prefix)),
+        ("details", "How it was measured", partial(_measuring, comparison)),
     )
     return [
         _facts(facts),
         element("p", comparison.verdict or ranking.verdict, class_="verdict"),
-        element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
+        _advice(ranking.advice),
         None if prefix else _differences(comparison),
+        _opening(comparison, unrewarded_rows, ranking),
         *_sections(sections, prefix),
     ]
+
+
+def _advice(sentences: Sequence[str]) -> Markup | None:
+    """List when to choose otherwise and what to mind, folded where it is more than two."""
+    if not sentences:
+        return None
+    if len(sentences) <= 2:
+        return element("p", " ".join(sentences), class_="advice")
+    items = element("ul", [element("li", sentence) for sentence in sentences], class_="advice")
+    return fold(f"When to choose otherwise, and what to mind ({len(sentences)})", items)
+
+
+def _opening(comparison: Comparison, rows: Sequence[Row], ranking: Ranking) -> Markup | None:
+    """Draw the trilemma beside what the reader's own priorities lead to."""
+    figure = attempted(partial(trilemma_figure, rows, ranking), not_drawn)
+    panel = None if comparison.verdict else attempted(partial(priorities_panel, rows), not_drawn)
+    if not figure and not panel:
+        return None
+    return element("div", figure, panel, class_="row opening")
+
+
+def _measuring(comparison: Comparison) -> Child:
+    """Say once for all what was not measured and why, how the rest was, and on what."""
+    rows = comparison.rows
+    parts = [
+        skipped(rows),
+        protocols(rows),
+        *surroundings(comparison.environment, comparison.notes),
+        spent(rows),
+    ]
+    return parts if any(parts) else None
 
 
 def _trained(rows: Sequence[Row]) -> str | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "Markup", "element", "glyph", "image", "inline", "name_of"]
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn writing round: neither shows, and none may steer."""
 VOID = frozenset({"img", "meta", "br", "link", "col"})
 
 
@@ -42,7 +44,7 @@ def element(tag: str, *children: Child, **attributes: str | bool | None) -> Mark
         if value is True:
             parts.append(plain)
         elif value is not None and value is not False:
-            parts.append(f'{plain}="{html.escape(str(value), quote=True)}"')
+            parts.append(f'{plain}="{_escape(value)}"')
     start = f"<{' '.join(parts)}>"
     return Markup(start if tag in VOID else f"{start}{text(children)}</{tag}>")
 
@@ -54,12 +56,22 @@ def text(child: Child) -> Markup:
     if isinstance(child, Markup):
         return child
     if isinstance(child, str | int):
-        return Markup(html.escape(str(child), quote=True))
+        return Markup(_escape(child))
     return Markup("".join(text(part) for part in child))
 
 
-def image(picture: Image | bytes | str, alt: str) -> Markup:
-    """Put a picture into the page: a Pillow image, the bytes of a PNG or GIF, or a chart's SVG."""
+def _escape(value: str | int) -> str:
+    return html.escape(CONTROL.sub("\ufffd", str(value)), quote=True)
+
+
+def image(picture: Image | bytes | str, alt: str, **attributes: str | bool | None) -> Markup:
+    """Put a picture into the page: a Pillow image, the bytes of a PNG or GIF, or a chart's SVG.
+
+    Arguments:
+        picture: The picture.
+        alt: Its name.
+        attributes: Of the element, where it is not a chart.
+    """
     if isinstance(picture, str):
         return inline(picture)
     if not isinstance(picture, bytes):
@@ -68,7 +80,7 @@ def image(picture: Image | bytes | str, alt: str) -> Markup:
         picture = file.getvalue()
     kind = "gif" if picture[:3] == b"GIF" else "png"
     source = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-    return element("img", src=source, alt=alt)
+    return element("img", src=source, alt=alt, **attributes)
 
 
 def inline(svg: str) -> Markup:
@@ -99,4 +111,4 @@ def glyph(family: str) -> Markup:
 
 def name_of(family: str, recipe: str) -> Markup:
     """Write a recipe's name behind the marker of its family."""
-    return element("span", glyph(family), recipe, class_="name")
+    return element("span", glyph(family), element("bdi", recipe), class_="name")

@@ -21,6 +21,7 @@ from trilemma.metrics.metric import MEMORISED
 from trilemma.metrics.registry import metrics
 from trilemma.report.markup import Child, Markup, element, image, name_of
 from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts, pairs
+from trilemma.report.sample_grids import SampleGrid, sample_grid
 from trilemma.report.training_curves import curves, series
 from trilemma.report.viewer import HINT, Scene
 
@@ -57,13 +58,17 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
     ]
     if not pictured and real is None:
         return None
+    shape = sample_grid(comparison.domain, real, samples)
+    if shape is not None:
+        n = min(n, shape.count)
     points = comparison.domain is not None and comparison.domain.kind == "points"
     truth = real if points and isinstance(real, Tensor) else None
     figures = []
     if real is not None:
         caption = element("figcaption", element("span", "Real data", class_="name"))
         picture = attempted(
-            partial(_samples, comparison.domain, None, "", real, f"{n} real examples"), not_drawn
+            partial(_samples, comparison.domain, None, "", real, f"{n} real examples", shape),
+            not_drawn,
         )
         figures.append(element("figure", _over(turned[0], picture), caption, class_="real"))
     for entry, x, scene in pictured:
@@ -77,12 +82,12 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
         )
         alt = f"{n} samples of {entry.recipe}"
         picture = attempted(
-            partial(_samples, comparison.domain, truth, entry.family, x, alt), not_drawn
+            partial(_samples, comparison.domain, truth, entry.family, x, alt, shape), not_drawn
         )
-        figures.append(element("figure", _over(scene, picture), caption))
+        figures.append(element("figure", _over(scene, picture), caption, data_name=entry.recipe))
     kind = getattr(comparison.domain, "kind", "image")
     what = kind if kind == "points" else f"{kind}s"
-    grid = "row samples" if len(figures) > 3 else "row three few"
+    grid = "row samples" if len(figures) > 3 or shape else "row three few"
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
         note += " Grey: real data."
@@ -90,12 +95,24 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
         note += f" {PICTURED}"
     if any(turned):
         note += f" {HINT}"
-    return [element("p", note, class_="note"), element("div", figures, class_=grid)]
+    tests = (
+        element("div", class_="interactive blind")
+        if real is not None and pictured and shape
+        else None
+    )
+    return [element("p", note, class_="note"), element("div", figures, class_=grid), tests]
 
 
 def _samples(
-    domain: Domain | None, truth: Tensor | None, family: str, x: Tensor | Image, alt: str
+    domain: Domain | None,
+    truth: Tensor | None,
+    family: str,
+    x: Tensor | Image,
+    alt: str,
+    shape: SampleGrid | None,
 ) -> Markup:
+    if shape is not None and isinstance(x, Tensor):
+        return shape.image(x, alt)
     return image(draw(x, domain, truth, family), alt)
 
 

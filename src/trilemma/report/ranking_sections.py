@@ -1,13 +1,15 @@
-"""Who is better: rankings, the triangle, the Pareto front, and tasks for a reward.
+"""Who is better: rankings, the triangle, the Pareto front, priorities, and tasks for a reward.
 
 A section that has nothing to show is None, and the page leaves it out.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
+from trilemma.comparison.priorities import AXES, STEPS, priorities
 from trilemma.comparison.ranking import Ranking, Task
 from trilemma.comparison.ranks import Rank, coverage_metric, quality_metric
 from trilemma.comparison.row import Row
@@ -15,14 +17,14 @@ from trilemma.metrics.cost import SPEED
 from trilemma.metrics.registry import quantity
 from trilemma.pictures.palette import hue
 from trilemma.report.charts import frontier, triangle, trilemma_scores
-from trilemma.report.markup import Child, Markup, element, glyph, image, name_of
-from trilemma.report.score_sections import table_section
+from trilemma.report.markup import CONTROL, Child, Markup, element, glyph, image
+from trilemma.report.score_sections import is_below_floor, table_section
 
-__all__ = ["answers_section", "task_section"]
+__all__ = ["answers_section", "priorities_panel", "task_section", "trilemma_figure"]
 
 
 def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
-    """Rank by quality, coverage and speed, and draw the Pareto front and the triangle."""
+    """Rank by quality, coverage and speed, and draw the Pareto front."""
     if not (ranking.quality or ranking.coverage or ranking.speed):
         return None
     reach = trilemma_scores(rows)
@@ -38,7 +40,12 @@ def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
             element("h3", title),
             element("div", f"{quantity(metric).label}: {words}", class_="small"),
             element(
-                "ol", [_rank_item(p, metric, reach[p.recipe][i]) for p in standings], class_="rank"
+                "ol",
+                [
+                    _rank_item(p, metric, reach[p.recipe][i], _floor_words(rows, p, metric))
+                    for p in standings
+                ],
+                class_="rank",
             ),
         )
         for title, metric, words, standings, i in lists
@@ -53,26 +60,8 @@ def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
         element("p", note, class_="note"),
         element("div", cards, class_="row three"),
     ]
-    if len(rows) < 2 or not ranking.speed:
+    if len(rows) < 2 or not ranking.speed or not ranking.quality:
         return parts
-    triangles = [
-        element("figure", image(triangle(rows, row.name), ""), caption)
-        for row in rows
-        for caption in [element("figcaption", name_of(row.family, row.name))]
-    ]
-    words = (
-        "Quality: from the worst trivial baseline at the centre to real data at the tip, by the "
-        f"logarithm of {measure}. Coverage: from 0 to what real data reach. Speed: from 10 s to "
-        "10 µs a sample, by the logarithm. Faint: the other recipes."
-    )
-    trio = element(
-        "div",
-        element("h3", "The triangle"),
-        element(
-            "div", triangles, class_="row triangles" if len(rows) > 4 else "row triangles pair"
-        ),
-        element("p", words, class_="note"),
-    )
     front = "The line joins the recipes that no other beats in both. Lower left is better."
     pareto = element(
         "figure",
@@ -80,7 +69,47 @@ def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
         image(frontier(rows), "Quality against speed"),
         element("figcaption", front),
     )
-    return [*parts, element("div", pareto, trio, class_="row two", style="margin-top:2.6rem")]
+    return [*parts, element("div", pareto, class_="row front")]
+
+
+def trilemma_figure(rows: Sequence[Row], ranking: Ranking) -> Child:
+    """Draw the trilemma, and say in two sentences what it is."""
+    if len(rows) < 2 or not (ranking.quality and ranking.speed):
+        return None
+    words = (
+        "A model can be good at three things, and most give one up: samples like the data, all of "
+        "the data reached, little time for a sample. A corner is the best that can be had: real "
+        f"data by {quality_metric(rows)}, real data by {coverage_metric(rows)}, 10 µs a sample; "
+        "the centre is the worst trivial baseline, nothing reached, 10 s."
+    )
+    return element("figure", image(triangle(rows), ""), element("figcaption", words))
+
+
+def priorities_panel(rows: Sequence[Row]) -> Child:
+    """Put the answers to a reader's own priorities into the page, for its script to look up.
+
+    Arguments:
+        rows: All that are compared.
+    """
+    worked_out = priorities(rows)
+    if len(worked_out.available) < 2:
+        return None
+    plain = json.dumps(
+        {
+            "axes": AXES,
+            "available": worked_out.available,
+            "steps": STEPS,
+            "grid": worked_out.grid,
+            "answers": [answer.words for answer in worked_out.answers],
+        },
+        ensure_ascii=False,
+    )
+    plain = CONTROL.sub("\ufffd", plain).replace("<", "\\u003c")
+    return element(
+        "div",
+        element("script", Markup(plain), type="application/json"),
+        class_="interactive priorities",
+    )
 
 
 def task_section(task: Task) -> Child:
@@ -89,7 +118,7 @@ def task_section(task: Task) -> Child:
         "A reward is a task: these leave the data on purpose, and are compared with nothing but "
         "one another."
     )
-    items = [_rank_item(p, task.measure, math.nan) for p in task.ranks]
+    items = [_rank_item(p, task.measure, math.nan, "") for p in task.ranks]
     return [
         element("p", note, class_="note"),
         element("ol", items, class_="rank") if items else None,
@@ -97,7 +126,16 @@ def task_section(task: Task) -> Child:
     ]
 
 
-def _rank_item(rank: Rank, metric: str, reach: float) -> Markup:
+def _floor_words(rows: Sequence[Row], rank: Rank, metric: str) -> str:
+    """Say where a score is less than what real data have."""
+    score = next((row.score(metric) for row in rows if row.name == rank.recipe), None)
+    if score is None or not is_below_floor(score, metric):
+        return ""
+    real = quantity(metric).written(score.floor)
+    return f"below real data’s {real}: this measure cannot tell it from them"
+
+
+def _rank_item(rank: Rank, metric: str, reach: float, remark: str) -> Markup:
     colour = f"width:{100 * reach:.1f}%;background:var(--{hue(rank.family).name})"
     bar = element("span", element("i", style=colour), class_="bar") if reach == reach else None
     interval, written = None, quantity(metric).written
@@ -107,8 +145,9 @@ def _rank_item(rank: Rank, metric: str, reach: float) -> Markup:
     return element(
         "li",
         element("span", rank.span, class_="place"),
-        element("span", glyph(rank.family), rank.recipe, class_="name"),
+        element("span", glyph(rank.family), element("bdi", rank.recipe), class_="name"),
         element("span", written(rank.value), class_="figure"),
         bar,
         interval,
+        element("span", remark, class_="small") if remark else None,
     )

@@ -7,46 +7,53 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from trilemma.comparison.row import Row
 from trilemma.core.words import joined
-from trilemma.metrics.metric import LIKELIHOOD, Metric
+from trilemma.metrics.cost import SPEED
+from trilemma.metrics.metric import COVERAGE, LIKELIHOOD, QUALITY, Metric
 from trilemma.metrics.registry import quantity, ranking, variants
-from trilemma.metrics.score import stand_in
+from trilemma.metrics.score import Score, stand_in
 from trilemma.report import details
 from trilemma.report.details import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.tables import ARROWS, Line, TableCell, columns, lines, mark
 
-__all__ = ["scores_section", "table_section"]
+__all__ = ["BELOW", "is_below_floor", "scores_section", "skipped", "table_section"]
 
 SIZE = "speed and size"
 """Over the columns of costs."""
+BELOW = "below the floor"
+"""Beside a score that is better than that of real data."""
 
 
 def table_section(rows: Sequence[Row]) -> Child:
-    """Lay all figures out, and say what each means and how it was measured."""
+    """Lay all figures out, and say what each means and how it was measured.
+
+    Columns of one subject stand together. With scripts a subject shows the column that ranks, and
+    unfolds; lines are sorted by a press on a head, and sifted by name or family.
+    """
     names = columns(rows)
     if not names:
         return None
     body = {kind: [] for kind in ("recipe", "marks")}
+    leads = _leads(names)
     for line in lines(rows):
-        body["recipe" if line.kind == "recipe" else "marks"].append(_line(line, names))
+        kind = "recipe" if line.kind == "recipe" else "marks"
+        body[kind].append(_line(line, names, leads, rows))
     table = element(
         "table",
-        element("caption", element("span", _protocol(rows))),
-        element("thead", _groups(names), element("tr", _heads(names))),
+        element("caption", element("span", _protocol(rows), _below_words(rows))),
+        element("thead", _groups(names), element("tr", _heads(names, leads, rows))),
         element("tbody", body["recipe"]),
         element("tbody", body["marks"], class_="marks") if body["marks"] else None,
+        class_="interactive figures",
     )
     return [
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
         _explained(names),
         details.variants(rows),
-        _skipped(rows),
-        protocols(rows),
-        spent(rows),
     ]
 
 
@@ -56,7 +63,7 @@ def _groups(names: Sequence[str]) -> Markup:
     cells = [element("th", "")]
     for title in dict.fromkeys(titles):
         span = str(titles.count(title))
-        cells.append(element("th", title, colspan=span, scope="colgroup"))
+        cells.append(element("th", title, colspan=span, scope="colgroup", data_group=_key(title)))
     return element("tr", cells, class_="group")
 
 
@@ -65,13 +72,34 @@ def _section(name: str) -> str:
     return about.section if isinstance(about, Metric) else SIZE
 
 
-def _heads(names: Sequence[str]) -> list[Markup]:
+def _key(section: str) -> str:
+    return section.replace(" ", "-")
+
+
+def _leads(names: Sequence[str]) -> set[str]:
+    """Return the column of each section that ranks, or else its first."""
+    by_rank = [*ranking(QUALITY), *ranking(COVERAGE), LIKELIHOOD, SPEED.name]
+    leads = {}
+    for name in sorted(names, key=lambda n: by_rank.index(n) if n in by_rank else len(by_rank)):
+        leads.setdefault(_section(name), name)
+    return set(leads.values())
+
+
+def _column(name: str, leads: Collection[str]) -> dict[str, str]:
+    """Return what marks a cell of a column."""
+    more = {} if name in leads else {"data_more": ""}
+    return {"data_group": _key(_section(name)), **more}
+
+
+def _heads(names: Sequence[str], leads: Collection[str], rows: Sequence[Row]) -> list[Markup]:
     family = element("small", "family")
     heads = [element("th", "recipe", family, scope="col")]
     for name in names:
         about = quantity(name)
         title = f"{about.label}\u00a0{ARROWS.get(about.better, '')}".strip()
-        heads.append(element("th", title, scope="col", title=_words(name) or None))
+        used = dict.fromkeys(s.protocol for row in rows if (s := row.score(name)) and s.protocol)
+        tip = " ".join(filter(None, (_words(name), f"How: {next(iter(used))}." if used else "")))
+        heads.append(element("th", title, scope="col", title=tip or None, **_column(name, leads)))
     return heads
 
 
@@ -81,20 +109,58 @@ def _words(name: str) -> str:
     return f"{about.meaning} {about.failure}" if isinstance(about, Metric) else about.meaning
 
 
-def _line(line: Line, names: Sequence[str]) -> Markup:
+def _line(line: Line, names: Sequence[str], leads: Collection[str], rows: Sequence[Row]) -> Markup:
     mark = glyph(line.family) if line.kind == "recipe" else None
-    cells = [_cell(line.cells.get(name, TableCell(""))) for name in names]
+    row = next((r for r in rows if line.kind == "recipe" and r.name == line.name), None)
+    cells = [_cell(line.cells.get(name, TableCell("")), name, leads, row) for name in names]
     family = element("small", line.family) if line.family not in ("", line.name) else None
-    head = element("th", mark, element("span", line.name), family, scope="row")
-    return element("tr", head, cells)
+    head = element("th", mark, element("bdi", line.name), family, scope="row")
+    return element("tr", head, cells, data_words=f"{line.name} {line.family}".lower())
 
 
-def _cell(cell: TableCell) -> Markup:
+def _cell(cell: TableCell, name: str, leads: Collection[str], row: Row | None) -> Markup:
     figure = element("b", cell.text) if cell.best else cell.text
     interval = element("small", cell.interval) if cell.interval else None
     by = element("small", cell.by) if cell.by else None
+    score = row.score(name) if row else None
+    value = score.value if score else row.spent(name) if row and _section(name) == SIZE else None
+    below = element("small", BELOW) if score and is_below_floor(score, name) else None
+    tip = cell.reason
+    if score is not None:
+        facts = [
+            cell.text,
+            cell.interval and f"95 % {cell.interval}",
+            score.n and f"n {score.n:,}",
+        ]
+        tip = ", ".join(str(fact) for fact in facts if fact)
     return element(
-        "td", figure, interval, by, class_="best" if cell.best else None, title=cell.reason or None
+        "td",
+        figure,
+        interval,
+        by,
+        below,
+        class_="best" if cell.best else None,
+        title=tip or None,
+        data_value=None if value is None else repr(float(value)),
+        **_column(name, leads),
+    )
+
+
+def is_below_floor(score: Score, name: str) -> bool:
+    """Tell whether a score, of which less is better, is less than what real data score."""
+    floor = score.floor
+    return quantity(name).better == "lower" and floor is not None and score.value < floor
+
+
+def _below_words(rows: Sequence[Row]) -> str:
+    """Say what a score below its floor means, where one is."""
+    scores = ((row, name, score) for row in rows for name, score in row.of.metrics.items())
+    if not any(row.score(name) and is_below_floor(score, name) for row, name, score in scores):
+        return ""
+    return (
+        "Below the floor: less than what as many training examples score. Nothing is nearer to "
+        "unseen data than real data are; such a score says that this measure can no longer tell "
+        "the samples from real data."
     )
 
 
@@ -139,27 +205,41 @@ def _explained(names: Sequence[str]) -> Markup | None:
         for name in names
         if (words := _words(name))
     ]
-    return element("dl", items) if items else None
-
-
-def _skipped(rows: Sequence[Row]) -> Child:
-    """Say what was not measured and why; recipes with the same reasons stand together."""
-    rows_by_reasons: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-    for row in rows:
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in row.of.skipped.items():
-            by_reason.setdefault(reason, []).append(quantity(name).label)
-        reasons = tuple((", ".join(names), reason) for reason, names in by_reason.items())
-        rows_by_reasons.setdefault(reasons, []).append(row)
-    items = []
-    for reasons, same in rows_by_reasons.items():
-        recipe_items = [element("div", glyph(row.family), row.name) for row in same]
-        reason_items = [element("div", f"{names}: {reason}") for names, reason in reasons]
-        if reason_items:
-            items.append((element("dt", recipe_items), element("dd", reason_items)))
     if not items:
         return None
-    return [element("h3", "Not measured"), element("dl", items)]
+    return element("details", element("summary", "What each figure means"), element("dl", items))
+
+
+def skipped(rows: Sequence[Row]) -> Markup | None:
+    """Say, folded, what was not measured and why: a reason once, with those whom it concerns."""
+    rows_by_reason: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        labels: dict[str, list[str]] = {}
+        for name, reason in row.of.skipped.items():
+            labels.setdefault(reason, []).append(quantity(name).label)
+        for reason, names in labels.items():
+            rows_by_reason.setdefault((", ".join(names), reason), []).append(row)
+    if not rows_by_reason:
+        return None
+    items = [
+        (
+            element("dt", names),
+            element("dd", reason, _concerned(same, rows)),
+        )
+        for (names, reason), same in rows_by_reason.items()
+    ]
+    summary = element("summary", f"Not measured, and why ({len(items)})")
+    return element("details", summary, element("dl", items))
+
+
+def _concerned(same: Sequence[Row], rows: Sequence[Row]) -> Child:
+    """Name those whom a reason concerns, where they are several or not all."""
+    if len(rows) < 2:
+        return None
+    if len(same) == len(rows):
+        return element("div", "all", class_="small")
+    names = [element("span", glyph(row.family), row.name) for row in same]
+    return element("div", names, class_="small names")
 
 
 def scores_section(row: Row) -> Child:
@@ -220,7 +300,7 @@ def scores_section(row: Row) -> Child:
         element("div", element("table", element("tbody", costs)), class_="scroll cost")
         if costs
         else None,
-        _skipped([row]),
+        skipped([row]),
         protocols([row]),
         spent([row]),
     ]

@@ -41,15 +41,20 @@ figcaption { margin-top: .55rem; line-height: 1.4; }
 figcaption .name { white-space: nowrap; }
 figcaption .name, figcaption h3 { color: var(--ink); font-size: 1rem; }
 figcaption.above { margin: 0 0 .5rem; }
+figure img.exact { width: auto; max-width: 100%; image-rendering: pixelated; border-radius: 0; }
+:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+.opening { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 3rem; margin-top: 2rem; }
+.opening > :only-child { max-width: 34rem; }
+.front > figure { max-width: 40rem; }
+.fold > summary .small { margin-left: .8rem; font-weight: 400; }
+.model > h3 { margin-top: 1.8rem; }
+.names span { margin-right: .9rem; }
 .row { display: grid; gap: 1.6rem 1.4rem; margin-top: 1.2rem; align-items: start; }
-.samples { grid-template-columns: repeat(auto-fill, minmax(min(100%, 12.6rem), 1fr)); }
+.samples { grid-template-columns: repeat(auto-fill, minmax(min(100%, 16.9rem), 1fr)); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 2.2rem; }
 .three { grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 2.2rem; }
 .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.6rem; }
 .two { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 2.2rem; }
-.triangles { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1rem 1.4rem; }
-.triangles.pair { grid-template-columns: 1fr 1fr; }
-.triangles figure { text-align: center; }
 .whole { gap: 2.4rem; margin-top: 2.2rem; }
 .whole .scroll { margin-top: 0; }
 .whole img { width: auto; max-width: 100%; min-width: min(100%, 20rem); }
@@ -117,9 +122,7 @@ footer pre { overflow-x: auto; font-size: .7rem; }
   footer { padding: 0 1.1rem 3rem; }
   h2 { margin-top: 3rem; }
   .scroll { margin: 1rem -1.1rem 0; padding: 0 1.1rem; }
-  .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.6rem; }
-.two { grid-template-columns: minmax(0, 1fr); }
-  .samples, .few { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.4rem 1.2rem; }
+  .two, .opening { grid-template-columns: minmax(0, 1fr); }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
   .settings th { width: 9rem; }
