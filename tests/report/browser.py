@@ -123,7 +123,9 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def open(self, page: Path, width: int = 1300, *, dark: bool = False, runs: bool = True) -> Look:
+    def open(
+        self, page: Path, width: int = 1300, *, dark: bool = False, runs: bool = True
+    ) -> Look:
         """Open a page, and tell what is seen of it.
 
         Arguments:
@@ -141,9 +143,9 @@ class Browser:
         self.send("Page.navigate", url=page.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(json.loads(self.socket.recv(timeout=60)))
-        seen = json.loads(self.run(MEASURE))
-        seen["seconds"] = seen.pop("loaded") / 1000
-        return Look(**seen, unnamed=self.unnamed(), messages=self.messages())
+        values = json.loads(self.run(MEASURE))
+        values["seconds"] = values.pop("loaded") / 1000
+        return Look(**values, unnamed=self.unnamed(), messages=self.messages())
 
     def messages(self) -> list[str]:
         """Return the errors and the violations since the page was opened."""
@@ -161,7 +163,16 @@ class Browser:
     def unnamed(self) -> list[str]:
         """Return the roles of pictures and controls that a screen reader has no name for."""
         nodes = self.send("Accessibility.getFullAXTree")["nodes"]
-        roles = {"image", "img", "button", "link", "slider", "searchbox", "Canvas", "DisclosureTriangle"}
+        roles = {
+            "image",
+            "img",
+            "button",
+            "link",
+            "slider",
+            "searchbox",
+            "Canvas",
+            "DisclosureTriangle",
+        }
         return [
             str(node)
             for node in nodes
@@ -177,7 +188,7 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def tabbed(self, most: int) -> list[str]:
-        """Press Tab until it leaves the page, and say of each stop what it is, and if it is seen."""
+        """Press Tab until it leaves the page; say of each stop what it is, and if it is seen."""
         self.run("document.activeElement.blur()")
         stops = []
         for _ in range(most):

@@ -46,7 +46,7 @@ def evaluation(recipe, family="vae", fd=None, coverage=None, seconds=None, wide=
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def evaluate():
     return evaluation
 

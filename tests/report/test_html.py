@@ -13,6 +13,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.event import Event
 from trilemma.core.words import written
 from trilemma.pictures import figures
+from trilemma.report import interaction, scripts
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Picture, Portrait, equal_counts
 
@@ -125,11 +126,15 @@ def test_what_the_numbers_stand_on_is_said(page):
 
 
 @pytest.mark.parametrize("kind", ["page", "single"])
-def test_nothing_is_fetched_and_nothing_runs(request, kind):
+def test_nothing_is_fetched_and_our_script_alone_runs(request, kind):
     page = request.getfixturevalue(kind)
     read = Reader(page)
     assert read.open == []
-    assert "script" not in read.tags
+    texts = [text for bundle in (interaction.BUNDLE,) for text in bundle.texts()]
+    data = [v for tag, name, v in read.attributes if tag == "script" and name == "type"]
+    assert set(data) <= {"application/json"}
+    assert read.tags.count("script") == len(data) + len(texts)
+    assert page.count(f"<script>{texts[0]}</script>") == 1
     assert not re.search(r"https?:|@import|//[a-z]", re.sub(r"base64,[^\"]*", "", page))
     assert all(u.startswith(("#", "data:")) for u in re.findall(r"url\(['\"]?([^)'\"]*)", page))
     for tag, name, value in read.attributes:
@@ -140,6 +145,7 @@ def test_nothing_is_fetched_and_nothing_runs(request, kind):
             assert value.startswith("#"), tag
     policy = dict((n, v) for t, n, v in read.attributes if t == "meta" and "default-src" in v)
     assert policy["content"].startswith("default-src 'none'; img-src data:")
+    assert policy["content"].endswith(scripts.policy(texts))
 
 
 def test_pictures_are_there(page):
@@ -147,7 +153,7 @@ def test_pictures_are_there(page):
     sources = [v for _, name, v in read.attributes if name == "src"]
     assert sum(v.startswith("data:image/gif") for v in sources) == 4
     assert sum(v.startswith("data:image/png") for v in sources) == 1 + 4 + 4
-    headings = ("Samples", "Learning curves", "Nearest training examples", "The triangle")
+    headings = ("Samples", "Learning curves", "Nearest training examples", "Model by model")
     for heading in headings:
         assert heading in read.text
     assert all(v for t, n, v in read.attributes if t == "img" and n == "alt")

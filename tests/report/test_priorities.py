@@ -53,8 +53,8 @@ def test_who_is_certainly_worse_in_all_three_is_never_the_answer(settled, evalua
 
 
 def test_guards_of_the_verdict_hold_for_every_weighing(settled, evaluate):
-    few = [dataclasses.replace(row.of, test_examples=20) for row in every(settled)]
-    rows = [type(every(settled)[0])(of=of) for of in few]
+    small = [dataclasses.replace(row.of, test_examples=20) for row in every(settled)]
+    rows = [type(every(settled)[0])(of=of) for of in small]
     for answers in (priorities(rows), priorities(every([evaluate("a", fd=2)])), priorities([])):
         for weights in product(range(STEPS), repeat=3):
             assert answers.answer(*weights).recipes == ()

@@ -65,7 +65,7 @@ def priorities(rows: Sequence[Row]) -> Priorities:
     ranked = [row for row in rows if is_ranked(row, rows)]
     measure = quality_metric(ranked)
     quality = widened(rows, ranking.quality, measure)
-    places = [_places(ranks) for ranks in (quality, ranking.coverage, ranking.speed)]
+    better_counts = [_counts_better(ranks) for ranks in (quality, ranking.coverage, ranking.speed)]
     if not ranking.quality or too_little(rows, ranking.quality):
         none = Answer((), ranking.verdict)
         return Priorities((none,), (0,) * STEPS**3, ())
@@ -76,24 +76,24 @@ def priorities(rows: Sequence[Row]) -> Priorities:
     answers: dict[Answer, int] = {}
     grid = []
     for weights in product(range(STEPS), repeat=len(AXES)):
-        answer = _answer(weights, places, objections, names)
+        answer = _answer(weights, better_counts, objections, names)
         grid.append(answers.setdefault(answer, len(answers)))
-    available = tuple(axis for axis, ranks in zip(AXES, places, strict=True) if ranks)
+    available = tuple(axis for axis, ranks in zip(AXES, better_counts, strict=True) if ranks)
     return Priorities(tuple(answers), tuple(grid), available)
 
 
-def _places(ranks: Sequence[Rank]) -> dict[str, int]:
+def _counts_better(ranks: Sequence[Rank]) -> dict[str, int]:
     """Return, by recipe, how many are certainly better."""
     return {p.recipe: p.best - 1 for p in ranks}
 
 
 def _answer(
     weights: Sequence[int],
-    places: Sequence[dict[str, int]],
+    better_counts: Sequence[dict[str, int]],
     objections: dict[str, str],
     names: Sequence[str],
 ) -> Answer:
-    pairs = zip(weights, places, strict=True)
+    pairs = zip(weights, better_counts, strict=True)
     weighed = [(weight, by_recipe) for weight, by_recipe in pairs if weight and by_recipe]
     if not weighed:
         return Answer((), "Nothing is weighed: give one of the three some weight.")
@@ -116,13 +116,13 @@ def _answer(
     reason = objections.get(name, f"{name} has no {names[0]}, and nothing is chosen without one")
     if reason:
         return Answer((), f"No choice is made: {reason}.")
-    return Answer(best, f"Choose {name}: {_why(name, places)}.")
+    return Answer(best, f"Choose {name}: {_why(name, better_counts)}.")
 
 
-def _why(name: str, places: Sequence[dict[str, int]]) -> str:
+def _why(name: str, better_counts: Sequence[dict[str, int]]) -> str:
     """Say how many are certainly better in each."""
     phrases = []
-    for axis, by_recipe in zip(AXES, places, strict=True):
+    for axis, by_recipe in zip(AXES, better_counts, strict=True):
         if name in by_recipe:
             n = by_recipe[name]
             phrases.append(f"in {axis} {n or 'none'} of {len(by_recipe) - 1}")

@@ -105,7 +105,8 @@ def _differences(comparison: Comparison) -> Child:
     if not comparison.differences:
         return None
     items = [element("li", sentence) for sentence in comparison.differences]
-    return [element("h3", "What differs among them"), element("ul", items, class_="advice")]
+    title = f"What differs among them ({len(items)})"
+    return fold(title, element("ul", items, class_="advice"))
 
 
 def _body(comparison: Comparison, turned: Sequence[Scene | None], prefix: str = "") -> list[Child]:

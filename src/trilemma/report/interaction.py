@@ -29,7 +29,7 @@ th[aria-sort=descending] button::after { content: " ▼"; font-size: .7em; }
   gap: .8rem; align-items: center; margin: .6rem 0; font-size: .95rem; }
 .priorities input { width: 100%; margin: 0; }
 .priorities output { color: var(--soft); font-size: .8rem; }
-.priorities .answer { font-size: 1.2rem; line-height: 1.4; min-height: 5.6em; margin-top: 1rem; }
+.priorities .answer { font-size: 1.2rem; line-height: 1.4; min-height: 2.8em; margin-top: 1rem; }
 .blind { margin-top: 1.6rem; min-height: 2.6rem; }
 .blind canvas { display: block; image-rendering: pixelated; border-radius: 3px; }
 .blind .buttons { display: flex; gap: .8rem; margin-top: .8rem; }

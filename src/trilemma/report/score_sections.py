@@ -44,7 +44,7 @@ def table_section(rows: Sequence[Row]) -> Child:
         body[kind].append(_line(line, names, leads, rows))
     table = element(
         "table",
-        element("caption", element("span", _protocol(rows), _below_words(rows))),
+        element("caption", element("span", f"{_protocol(rows)} {_below_words(rows)}".strip())),
         element("thead", _groups(names), element("tr", _heads(names, leads, rows))),
         element("tbody", body["recipe"]),
         element("tbody", body["marks"], class_="marks") if body["marks"] else None,
@@ -78,11 +78,16 @@ def _key(section: str) -> str:
 
 def _leads(names: Sequence[str]) -> set[str]:
     """Return the column of each section that ranks, or else its first."""
-    by_rank = [*ranking(QUALITY), *ranking(COVERAGE), LIKELIHOOD, SPEED.name]
-    leads = {}
-    for name in sorted(names, key=lambda n: by_rank.index(n) if n in by_rank else len(by_rank)):
-        leads.setdefault(_section(name), name)
-    return set(leads.values())
+    ranked = {
+        next((name for name in ranking(what) if name in names), "") for what in (QUALITY, COVERAGE)
+    }
+    leads = {name for name in names if name in (*ranked, LIKELIHOOD, SPEED.name)}
+    sections = {_section(name) for name in leads}
+    for name in names:
+        if _section(name) not in sections:
+            sections.add(_section(name))
+            leads.add(name)
+    return leads
 
 
 def _column(name: str, leads: Collection[str]) -> dict[str, str]:
@@ -147,9 +152,9 @@ def _cell(cell: TableCell, name: str, leads: Collection[str], row: Row | None) -
 
 
 def is_below_floor(score: Score, name: str) -> bool:
-    """Tell whether a score, of which less is better, is less than what real data score."""
+    """Tell whether a score by which quality is ranked is less than what real data score."""
     floor = score.floor
-    return quantity(name).better == "lower" and floor is not None and score.value < floor
+    return name in ranking(QUALITY) and floor is not None and score.value < floor
 
 
 def _below_words(rows: Sequence[Row]) -> str:

@@ -14,10 +14,10 @@ body {
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
   font-variant-numeric: tabular-nums lining-nums;
 }
-main { max-width: 72rem; margin: 0 auto; padding: 3.5rem 1.5rem 3rem; }
+main { max-width: 75rem; margin: 0 auto; padding: 2.6rem 1.5rem 3rem; }
 h1, h2, h3 { line-height: 1.2; margin: 0; font-weight: 620; text-wrap: balance; }
 h1 { font-size: clamp(2rem, 5vw, 3rem); letter-spacing: -.022em; overflow-wrap: anywhere; }
-h2 { font-size: 1.45rem; letter-spacing: -.012em; margin: 4rem 0 .35rem; }
+h2 { font-size: 1.45rem; letter-spacing: -.012em; margin: 3.2rem 0 .35rem; }
 h3 { font-size: 1rem; }
 dl + h3, .scroll + h3 { margin-top: 1.8rem; }
 p { margin: .5rem 0; max-width: 46rem; }
@@ -25,7 +25,7 @@ p { margin: .5rem 0; max-width: 46rem; }
 .facts { margin-top: .6rem; font-size: .95rem; }
 .verdict {
   font-size: clamp(1.3rem, 2.9vw, 1.8rem); line-height: 1.38; letter-spacing: -.01em;
-  max-width: 54rem; margin: 2.2rem 0 .9rem; text-wrap: pretty;
+  max-width: 54rem; margin: 1.5rem 0 .9rem; text-wrap: pretty;
 }
 .advice { font-size: 1.05rem; color: var(--soft); max-width: 50rem; }
 nav { margin-top: 2rem; display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; font-size: .9rem; }
@@ -45,7 +45,7 @@ figure img.exact { width: auto; max-width: 100%; image-rendering: pixelated; bor
 :focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
 .opening { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 3rem; margin-top: 2rem; }
 .opening > :only-child { max-width: 34rem; }
-.front > figure { max-width: 40rem; }
+.front > figure { max-width: 36rem; }
 .fold > summary .small { margin-left: .8rem; font-weight: 400; }
 .model > h3 { margin-top: 1.8rem; }
 .names span { margin-right: .9rem; }
@@ -109,12 +109,12 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.2rem; 
   font-size: .9rem; max-width: 60rem; }
 dt { font-weight: 620; }
 dd { margin: 0; color: var(--soft); }
-details { border-top: 1px solid var(--rule); padding: .8rem 0; }
+details { border-top: 1px solid var(--rule); padding: .6rem 0; }
 section > .scroll + details, section > dl + details { margin-top: 1.8rem; }
 details:last-of-type { border-bottom: 1px solid var(--rule); }
 summary { cursor: pointer; font-weight: 560; }
 footer {
-  max-width: 72rem; margin: 0 auto; padding: 0 1.5rem 4rem; color: var(--soft); font-size: .8rem;
+  max-width: 75rem; margin: 0 auto; padding: 0 1.5rem 4rem; color: var(--soft); font-size: .8rem;
 }
 footer pre { overflow-x: auto; font-size: .7rem; }
 @media (max-width: 44rem) {
