@@ -7,6 +7,7 @@ import html
 import io
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -88,13 +89,14 @@ def inline(svg: str) -> Markup:
 
     The size is left to the page; namespaces are not needed within HTML.
     """
-    start, end = svg.split(">", 1)
+    start, end = CONTROL.sub("\ufffd", svg).split(">", 1)
     start = re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", start)
     for family in (*FAMILIES.values(), OTHER):
         end = end.replace(family.light, f"var(--{family.name})")
     return Markup(f"{start}>{end}".strip())
 
 
+@cache
 def glyph(family: str) -> Markup:
     """Draw a family's marker in its colour, to stand beside a name."""
     from matplotlib.markers import MarkerStyle

@@ -100,7 +100,7 @@ def priorities_panel(rows: Sequence[Row]) -> Child:
             "available": worked_out.available,
             "steps": STEPS,
             "grid": worked_out.grid,
-            "answers": [answer.words for answer in worked_out.answers],
+            "answers": [CONTROL.sub("\ufffd", answer.words) for answer in worked_out.answers],
         },
         ensure_ascii=False,
     )
