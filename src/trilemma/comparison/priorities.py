@@ -112,7 +112,7 @@ def _answer(
         doubts = [name for name in best if objections.get(name)]
         doubt = f" The verdict would choose none of {joined(doubts)}." if doubts else ""
         return Answer(best, f"A tie: {joined(list(best))}.{doubt}")
-    name = best[0]
+    name = min(best)
     reason = objections.get(name, f"{name} has no {names[0]}, and nothing is chosen without one")
     if reason:
         return Answer((), f"No choice is made: {reason}.")

@@ -30,8 +30,7 @@ p { margin: .5rem 0; max-width: 46rem; }
 .advice { font-size: 1.05rem; color: var(--soft); max-width: 50rem; }
 nav { margin-top: 2rem; display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; font-size: .9rem; }
 nav a { color: var(--soft); text-decoration: none; border-bottom: 1px solid var(--rule); }
-nav a:hover, nav ap, li, h3, dt, dd, summary, figcaption { overflow-wrap: anywhere; }
-:focus-visible { color: var(--ink); border-color: currentColor; }
+nav a:hover, nav a:focus-visible { color: var(--ink); border-color: currentColor; }
 .glyph { width: .8em; height: .8em; margin-right: .45em; vertical-align: -.04em; flex: none; }
 .name { font-weight: 620; overflow-wrap: anywhere; }
 figure { margin: 0; min-width: 0; }
@@ -42,6 +41,7 @@ figcaption { margin-top: .55rem; line-height: 1.4; }
 figcaption .name, figcaption h3 { color: var(--ink); font-size: 1rem; }
 figcaption.above { margin: 0 0 .5rem; }
 figure img.exact { width: auto; max-width: 100%; image-rendering: pixelated; border-radius: 0; }
+p, li, h3, dt, dd, summary, figcaption { overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
 .opening { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 3rem; margin-top: 2rem; }
 .opening > :only-child { max-width: 34rem; }
