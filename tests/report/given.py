@@ -48,8 +48,8 @@ def terminal_tables(plain, *more, **named):
     return tables.terminal_tables(every(plain), *more, **named)
 
 
-def frontier(plain):
-    return charts.frontier(every(plain))
+def trilemma(plain, *more):
+    return charts.trilemma(every(plain), *more)
 
 
 def triangle(plain, *more):

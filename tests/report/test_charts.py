@@ -20,6 +20,9 @@ from trilemma.pictures import charts as curves
 from trilemma.pictures.palette import FAMILIES, OTHER, hue
 from trilemma.report import charts, training_curves
 
+EXPONENT = 8.4
+"""Size of the digits of a power of ten."""
+
 
 def events(**terms):
     for k in range(100):
@@ -41,8 +44,8 @@ def every(settled):
     log = list(events(critic__loss=9.0, critic__r1=1.0, generator__loss=5.0))
     codes = torch.randn(50, 2)
     return {
-        "frontier": given.frontier(rows),
-        "triangle": given.triangle(rows),
+        "trilemma": given.trilemma(rows),
+        "narrow": given.trilemma(rows, charts.NARROW),
         "one": given.triangle(rows, "vae"),
         "curves": training_curves.curves(log, "gan"),
         "map": curves.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
@@ -77,17 +80,36 @@ def test_references_within_a_chart_resolve(every):
         assert references <= ids
 
 
-def test_frontier_names_recipes_floor_and_baseline(every):
+def test_the_trilemma_names_recipes_floor_and_baseline(every):
     for text in ("ddpm", "gan", "vae", "autoencoder", "real data, 6.1", "training mean, 530"):
-        assert text in words(every["frontier"])
+        assert text in words(every["trilemma"])
     for family in ("autoencoder", "vae", "gan", "diffusion"):
-        assert FAMILIES[family].light in every["frontier"]
+        assert FAMILIES[family].light in every["trilemma"]
 
 
 def test_charts_do_without_scores(evaluate):
     for rows in ([], [evaluate("a")], [evaluate("a", fd=0.0, seconds=0.0)]):
-        assert "<svg" in given.frontier(rows)
-        assert "<svg" in given.triangle(rows)
+        assert given.trilemma(rows) == ""
+    assert given.triangle([evaluate("a")], "a") == ""
+
+
+def test_what_was_not_measured_has_no_level(evaluate):
+    rows = [
+        evaluate("both", fd=20.0, coverage=0.5, seconds=1e-3),
+        evaluate("open", fd=40.0, seconds=1e-2),
+    ]
+    assert given.triangle(rows, "both").count('opacity: 0.3"') == 1
+    partial = given.triangle(rows, "open")  # coverage is missing: a side, and nothing filled
+    assert 'opacity: 0.3"' not in partial
+    assert "fill: none; stroke" in given.trilemma(rows)  # an open mark
+
+
+def test_words_of_charts_are_large_enough(every):
+    for name, svg in every.items():
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: (?:\w+ )*([\d.]+)px", svg)]
+        assert sizes, name
+        assert min(size for size in sizes if size != EXPONENT) >= 12, name
+        assert set(re.findall(r"font-family: ([^;\"]*)", svg)) <= {"system-ui, sans-serif"}
 
 
 def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
@@ -132,7 +154,7 @@ def test_curves_survive_what_is_not_finite():
 def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
-    charts = [given.frontier(rows), given.triangle(rows, name)]
+    charts = [given.trilemma(rows), given.triangle(rows, name)]
     charts.append(
         training_curves.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)])
     )
@@ -278,7 +300,7 @@ def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
         evaluate(f"recipe-{k}", families[k % 12], 20 * 1.04**k, 0.7, 1e-3 * 1.06**k)
         for k in range(14)
     ]
-    svg = given.frontier(rows)
+    svg = given.trilemma(rows)
     ((boxes, marks, frame),) = placements
     for a, b in itertools.combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
@@ -290,7 +312,7 @@ def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
 
 
 def test_a_lone_name_stands_beside_its_mark(evaluate):
-    far = given.frontier([evaluate("lone", fd=20.0, seconds=1e-3)])
+    far = given.trilemma([evaluate("lone", fd=20.0, seconds=1e-3)])
     assert "lone" in words(far)
 
 

@@ -101,7 +101,7 @@ def test_pages_show_graphs(rows, small_graphs):
     page = comparison_page(Comparison("grid", entries, real=small_graphs, domain=domain))
     assert "the first 2 graphs of each" in page
     assert page.count("above their nearest training examples") == 2
-    assert "logarithm of mmd" in page
+    assert "mmd: up is nearer to real data" in page
     head, _, folded = page.partition("The discrepancies by other kernels")
     assert "mmd degree tv, u" in folded
     assert "mmd degree tv, u" not in head

@@ -125,7 +125,7 @@ def test_edits_are_samples_of_their_own_noise(file, tmp_path):
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, 1.5])
 def test_a_strength_is_a_time(file, strength):
-    with pytest.raises(BadInput, match="--strength"):
+    with pytest.raises(BadInput, match="strength"):
         editing.editing(loaded(Editor()), file, strength)
 
 

@@ -125,7 +125,7 @@ def test_names_are_never_folded(evaluate, width, labelled):
 def test_several_seeds_are_mean_and_spread(seeded_rows):
     cells = {line.name: line.cells for line in lines(seeded_rows)}
     assert cells["gan loss=ns"]["fd"].text == "34.0 ± 2.0"
-    assert cells["gan loss=ns"]["fd"].interval == "29.0–39.0"
+    assert cells["gan loss=ns"]["fd"].interval == "29.0 … 39.0"
     assert cells["gan loss=wgan"]["fd"].text == "30.0"
     assert cells["real data"]["fd"].text == "6.10"
     text = printed(terminal_tables(seeded_rows), 80)

@@ -160,9 +160,9 @@ class TestScene:
         read = Reader(
             comparison_page(Comparison("x", row, real=graphs.test.x[:4], domain=graphs.domain))
         )
-        (scene_json,) = read.scenes
+        (scene_json,) = [data for data in read.scenes if "molecules" in data]
         assert len(scene_json["molecules"]) == 4
-        assert len(read.run) == 2
+        assert set(viewer.BUNDLE.texts()) < set(read.run)
 
     def test_names_cannot_end_the_script(self):
         scene = viewer.Scene(("</script><img src=x>",), ("",))

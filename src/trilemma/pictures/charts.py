@@ -17,6 +17,7 @@ from trilemma.core.words import brief
 from trilemma.pictures.canvas import (
     DASHES,
     INK,
+    TEXT,
     end_labels,
     make_axes,
     short,
@@ -60,7 +61,7 @@ def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[st
                 short(name),
                 ha="center",
                 va="center",
-                fontsize=12,
+                fontsize=TEXT,
                 weight="bold",
                 color=INK,
                 parse_math=False,
@@ -108,7 +109,7 @@ def bound_terms(
     if log_snr_values is not None:
         axes.invert_xaxis()
     ticks(axes)
-    axes.set_title(_summed(y, unit), loc="left", fontsize=11, color=INK, alpha=0.85)
+    axes.set_title(_summed(y, unit), loc="left", fontsize=TEXT, color=INK, alpha=0.85)
     return write(figure, "terms of the variational bound")
 
 

@@ -19,6 +19,7 @@ from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration
 from trilemma.pictures.canvas import (
     INK,
+    TEXT,
     Box,
     along,
     labels,
@@ -33,49 +34,64 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "frontier",
+    "NARROW",
+    "mark_size",
     "triangle",
+    "trilemma",
     "trilemma_scores",
 ]
 
+WIDE, NARROW = 670, 345
+"""Breadth of the large picture on a page, and on a phone, pixels."""
+LARGEST_MARK = 28.0
+"""Breadth in pixels of a mark that stands for all of the data."""
 SLOW, FAST = 10.0, 1e-5
 """Seconds a sample at the centre and at the tip of the triangle."""
 
 
-def frontier(rows: Sequence[Row]) -> str:
-    """Draw quality against speed: the ranking measure over seconds a sample, both on log axes.
+def trilemma(rows: Sequence[Row], width: float = WIDE) -> str:
+    """Draw quality, coverage and speed in one picture: height, area of the mark, and breadth.
 
-    An unbiased measure may be zero or less for a good model: then its axis is linear about zero,
-    as far as the least of the positive ones. The line joins the recipes that no other beats in
-    both; what real data and the best trivial baseline score stand as horizontals. Lower left is
-    better.
+    Up is nearer to real data by the measure that ranks, right is less time for a sample, both on
+    log axes, and the area of a mark is the share of the data that is reached, of what real data
+    reach; where coverage was not measured the mark is open. An unbiased measure may be zero or
+    less for a good model: then its axis is linear about zero, as far as the least of the positive
+    ones. The line joins the recipes that no other beats in quality and speed; what real data and
+    the best trivial baseline score stand as horizontals. What was not ranked is not drawn.
+
+    Arguments:
+        rows: What is compared.
+        width: Pixels.
+
+    Returns:
+        The chart; '' where none has both quality and speed.
     """
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     ranking, measure = rank(rows), quality_metric(rows)
     seconds = {p.recipe: p.value for p in ranking.speed}
     plotted_recipes = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0]
-    figure, axes = make_axes(430, 370)
+    if not plotted_recipes:
+        return ""
+    is_narrow = width < WIDE
+    figure, axes = make_axes(width, (1.15 if is_narrow else 0.62) * width)
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("time for one sample")
-    axes.set_ylabel(measure)
+    axes.set_xlabel("time for one sample: right is faster")
+    axes.set_ylabel(f"{measure}: up is nearer to real data")
     marks = {"real data": floor(rows, measure)}
     baseline_scores = baselines(rows, measure)
     if baseline_scores:
         name = min(baseline_scores, key=lambda k: baseline_scores[k])
         marks[name] = baseline_scores[name]
     heights = [p.value for p in plotted_recipes] + [v for v in marks.values() if v is not None]
-    if not plotted_recipes:
-        axes.set_yscale("log")
-        axes.set_xlim(1e-5, 1)
-        axes.set_ylim(1, 1000)
-        return write(figure, "quality against speed")
     xs = [seconds[p.recipe] for p in plotted_recipes]
-    axes.set_xlim(min(xs) / 4, max(xs) * 8)
+    axes.set_xlim(max(xs) * (6 if is_narrow else 4), min(xs) / (12 if is_narrow else 8))
     _scale_heights(axes, heights)
+    axes.xaxis.set_major_locator(LogLocator(numticks=5 if is_narrow else 7))
     axes.xaxis.set_major_formatter(lambda value, _: duration(value))
     ticks(axes)
+    axes.invert_yaxis()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are final: names are laid out in pixels
     boxes: list[Box] = []
@@ -94,15 +110,37 @@ def frontier(rows: Sequence[Row]) -> str:
     )
     boxes += along(axes, [(seconds[p.recipe], p.value) for p in best])
     names = []
+    shares = trilemma_scores(rows)
     for p in plotted_recipes:
-        colour = hue(p.family)
+        colour, share = hue(p.family), shares[p.recipe][1]
         point = (seconds[p.recipe], p.value)
-        ends = [max(p.low, axes.get_ylim()[0]), p.high]
-        axes.plot([point[0]] * 2, ends, color=colour.light, lw=2, alpha=0.5)
-        axes.plot(*point, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
+        ends = [max(p.low, min(axes.get_ylim())), p.high]
+        axes.plot([point[0]] * 2, ends, color=colour.light, lw=1.6, alpha=0.45)
+        is_measured = not math.isnan(share)
+        axes.plot(
+            *point,
+            marker=colour.marker,
+            ms=mark_size(share if is_measured else 0.25),
+            mfc=colour.light if is_measured else "none",
+            mec=colour.light,
+            mew=0 if is_measured else 1.4,
+            ls="none",
+        )
         names.append((short(p.recipe), point, colour.light))
+        radius = mark_size(share if is_measured else 0.25) / 2
+        x, y = axes.transData.transform(point)
+        boxes.append((x - radius, y - radius, x + radius, y + radius))
     labels(axes, names, boxes)
-    return write(figure, "quality against speed")
+    return write(figure, "quality, coverage and speed of all recipes")
+
+
+def mark_size(share: float) -> float:
+    """Return the breadth in pixels of a mark whose area stands for a share of the data.
+
+    >>> mark_size(1.0), mark_size(0.25)
+    (28.0, 14.0)
+    """
+    return LARGEST_MARK * math.sqrt(max(share, 0.02))
 
 
 def _scale_heights(axes: Axes, heights: Sequence[float]) -> None:
@@ -119,21 +157,22 @@ def _scale_heights(axes: Axes, heights: Sequence[float]) -> None:
 
 
 def _level(axes: Axes, text: str, value: float) -> Box:
-    """Write what a horizontal line is at its right end, above it; returns where it stands."""
+    """Write what a horizontal line is at its slow end, above it; returns where it stands."""
     axes.annotate(
         text,
-        (1, value),
-        (-2, 3),
+        (0, value),
+        (4, 3),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         color=INK,
         alpha=0.75,
-        fontsize=10,
+        fontsize=TEXT,
         parse_math=False,
     )
-    right, low = axes.get_window_extent().x1 - 2, axes.transData.transform((1.0, value))[1] + 2
-    return (right - 5.6 * len(text), float(low), right, float(low) + 12)
+    left_edge = axes.get_window_extent().x0 + 4
+    low = float(axes.transData.transform((axes.get_xlim()[0], value))[1]) + 2
+    return (left_edge, low, left_edge + 6.6 * len(text), low + 14)
 
 
 def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
@@ -172,53 +211,56 @@ def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]
     return scores
 
 
-def triangle(rows: Sequence[Row], highlighted: str | None = None) -> str:
-    """Draw the trilemma: quality, coverage and speed as the three corners of a triangle.
+def triangle(rows: Sequence[Row], highlighted: str) -> str:
+    """Draw what one recipe reaches of quality, coverage and speed, before all others.
+
+    A corner that was not measured, or not ranked, has no mark and no side: nothing is made up.
 
     Arguments:
         rows: All that is compared; they share the scales.
-        highlighted: The recipe drawn in colour, the others faint behind it; None draws all in
-            colour.
+        highlighted: The recipe drawn in colour, the others faint behind it.
+
+    Returns:
+        The chart; '' where the recipe has none of the three.
     """
     scores = trilemma_scores(rows)
+    if all(math.isnan(value) for value in scores[highlighted]):
+        return ""
     families = {row.name: row.family for row in rows}
-    figure, axes = make_axes(*((220, 180) if highlighted is not None else (400, 327)))
+    figure, axes = make_axes(300, 250)
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(-1.22, 1.22)
-    axes.set_ylim(-0.75, 1.25)
+    axes.set_xlim(-1.3, 1.3)
+    axes.set_ylim(-0.83, 1.33)
     corners = np.array([(math.cos(a), math.sin(a)) for a in np.radians([90, 210, 330])])
     for radius in (0.25, 0.5, 0.75, 1.0):
         ring = np.vstack([corners, corners[:1]]) * radius
         axes.plot(*ring.T, color=INK, alpha=0.5 if radius == 1 else 0.16, lw=0.9)
     for corner in corners:
         axes.plot([0, corner[0]], [0, corner[1]], color=INK, alpha=0.16, lw=0.9)
-    font_size = 12
-    for name, corner, ha, va in zip(
-        ("quality", "coverage", "speed"),
-        corners,
-        ("center",) * 3,
-        ("bottom", "top", "top"),
-        strict=True,
+    for name, corner, va in zip(
+        ("quality", "coverage", "speed"), corners, ("bottom", "top", "top"), strict=True
     ):
         x = corner[0] * (0.93 if va == "top" else 1)
-        axes.text(
-            x, corner[1] * 1.08, name, ha=ha, va=va, fontsize=font_size, color=INK, alpha=0.85
-        )
-    order = sorted(scores, key=lambda name: name == highlighted)
-    for name in order:
-        radius = np.nan_to_num(np.array(scores[name]), nan=0.0)
-        shape = corners * radius[:, None]
-        colour = hue(families[name])
-        if highlighted is not None and name != highlighted:
-            axes.fill(*shape.T, fill=False, edgecolor=INK, alpha=0.2, lw=0.9)
-            continue
-        strength = 0.3 if highlighted is not None else 0.1
-        axes.fill(*shape.T, facecolor=colour.light, edgecolor="none", alpha=strength)
-        axes.fill(*shape.T, fill=False, edgecolor=colour.light, lw=2)
-        valid_corners = shape[~np.isnan(scores[name])]
-        axes.plot(
-            *valid_corners.T, marker=colour.marker, ls="none", ms=6, color=colour.light, mew=0
-        )
-    return write(figure, f"quality, coverage and speed of {highlighted or 'all recipes'}")
+        y = corner[1] * 1.08
+        axes.text(x, y, name, ha="center", va=va, fontsize=TEXT, color=INK, alpha=0.85)
+    for name in sorted(scores, key=lambda name: name == highlighted):
+        is_own = name == highlighted
+        tint = hue(families[name]).light if is_own else INK
+        _outline(axes, corners * np.array(scores[name])[:, None], tint, is_own)
+    own_corners = corners * np.array(scores[highlighted])[:, None]
+    colour = hue(families[highlighted])
+    axes.plot(*own_corners.T, marker=colour.marker, ls="none", ms=8, color=colour.light, mew=0)
+    return write(figure, f"quality, coverage and speed of {highlighted}")
+
+
+def _outline(axes: Axes, shape: np.ndarray, tint: str, is_own: bool) -> None:
+    """Draw the sides between the corners that there are; filled where all three are."""
+    alpha, width = (1.0, 2.0) if is_own else (0.2, 0.9)
+    if is_own and not np.isnan(shape).any():
+        axes.fill(*shape.T, facecolor=tint, edgecolor="none", alpha=0.3)
+    for start, end in ((0, 1), (1, 2), (2, 0)):
+        side = shape[[start, end]]
+        if not np.isnan(side).any():
+            axes.plot(*side.T, color=tint, alpha=alpha, lw=width)

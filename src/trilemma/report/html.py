@@ -163,7 +163,7 @@ def _advice(sentences: Sequence[str]) -> Markup | None:
 
 def _opening(comparison: Comparison, rows: Sequence[Row], ranking: Ranking) -> Markup | None:
     """Draw the trilemma beside what the reader's own priorities lead to."""
-    figure = attempted(partial(trilemma_figure, rows, ranking), not_drawn)
+    figure = attempted(partial(trilemma_figure, rows), not_drawn)
     panel = None if comparison.verdict else attempted(partial(priorities_panel, rows), not_drawn)
     if not figure and not panel:
         return None

@@ -87,10 +87,13 @@ def image(picture: Image | bytes | str, alt: str, **attributes: str | bool | Non
 def inline(svg: str) -> Markup:
     """Put a chart into the page, with the families' colours as variables of the page.
 
-    The size is left to the page; namespaces are not needed within HTML.
+    It is as wide as it was laid out, so that its words have the size that they were given;
+    namespaces are not needed within HTML.
     """
     start, end = CONTROL.sub("\ufffd", svg).split(">", 1)
     start = re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", start)
+    if box := re.search(r'viewBox="0 0 ([\d.]+) ', start):
+        start = f'{start} style="width:{float(box[1]):g}px"'
     for family in (*FAMILIES.values(), OTHER):
         end = end.replace(family.light, f"var(--{family.name})")
     return Markup(f"{start}>{end}".strip())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from trilemma.comparison.ranks import coverage_metric, quality_metric
+from trilemma.comparison.row import Row
 from trilemma.core.errors import attempted
 from trilemma.core.words import duration
 from trilemma.metrics.cost import SPEED
 from trilemma.metrics.registry import quantity
+from trilemma.report.charts import triangle
 from trilemma.report.details import settings_table
-from trilemma.report.markup import Child, Markup, element, glyph
+from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry
 from trilemma.report.picture_sections import (
     curves_section,
@@ -53,6 +55,7 @@ def models_section(comparison: Comparison, prefix: str) -> Child:
 def _model(comparison: Comparison, entry: Entry, key: str) -> Markup:
     alone = replace(comparison, entries=[entry])
     makers: tuple[tuple[str, Callable[[], Child]], ...] = (
+        ("What it reaches", partial(_triangle, comparison.rows, entry.recipe)),
         ("Learning curves", partial(curves_section, [entry])),
         ("What gives samples away", partial(exhibits_section, [entry])),
         ("Nearest training examples", partial(neighbours_section, alone)),
@@ -73,6 +76,20 @@ def _model(comparison: Comparison, entry: Entry, key: str) -> Markup:
     ]
     missing = element("p", "Nothing was drawn of it.", class_="note")
     return fold(title, element("div", parts or missing, class_="model"), id=key)
+
+
+def _triangle(rows: Sequence[Row], recipe: str) -> Child:
+    """Draw what a model reaches of quality, coverage and speed, before the others."""
+    if len(rows) < 2 or recipe not in {row.name for row in rows if not row.of.reward}:
+        return None
+    chart = triangle([row for row in rows if not row.of.reward], recipe)
+    if not chart:
+        return None
+    words = (
+        "Quality from the worst trivial baseline at the centre to real data at the tip, coverage "
+        "from 0 to what real data reach, speed from 10 s to 10 µs a sample. Faint: the others."
+    )
+    return element("figure", image(chart, ""), element("figcaption", words))
 
 
 def _figures(comparison: Comparison, entry: Entry) -> list[str]:

@@ -17,8 +17,6 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import attempted
 from trilemma.core.words import brief, duration
 from trilemma.metrics.cost import SPEED
-from trilemma.metrics.metric import MEMORISED
-from trilemma.metrics.registry import metrics
 from trilemma.report.markup import Child, Markup, element, image, name_of
 from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts, pairs
 from trilemma.report.sample_grids import SampleGrid, sample_grid
@@ -179,25 +177,9 @@ def _pairs(entry: Entry, domain: Domain | None, alt: str) -> Markup | None:
 
 
 def exhibits_section(entries: Sequence[Entry]) -> Child:
-    """Show the examples that scores are owed to, and what may be concluded of copies."""
+    """Show the examples that scores are owed to."""
     figures = [_picture(p, entry) for entry in entries for p in entry.exhibits]
-    memorisation_metrics = [
-        metric
-        for metric in metrics()
-        if metric.section == MEMORISED and any(entry.row.score(metric.name) for entry in entries)
-    ]
-    notes = [
-        element(
-            "p",
-            element("strong", metric.label),
-            f": {metric.meaning} {metric.failure}",
-            class_="note",
-        )
-        for metric in memorisation_metrics
-    ]
-    if not figures:
-        return notes or None
-    return [*notes, element("div", figures, class_="row whole")]
+    return element("div", figures, class_="row whole") if figures else None
 
 
 def inside_section(entries: Sequence[Entry]) -> Child:

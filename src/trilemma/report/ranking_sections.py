@@ -1,4 +1,4 @@
-"""Who is better: rankings, the triangle, the Pareto front, priorities, and tasks for a reward.
+"""Who is better: the trilemma in one picture, rankings, priorities, and tasks for a reward.
 
 A section that has nothing to show is None, and the page leaves it out.
 """
@@ -16,7 +16,7 @@ from trilemma.comparison.row import Row
 from trilemma.metrics.cost import SPEED
 from trilemma.metrics.registry import quantity
 from trilemma.pictures.palette import hue
-from trilemma.report.charts import frontier, triangle, trilemma_scores
+from trilemma.report.charts import NARROW, mark_size, trilemma, trilemma_scores
 from trilemma.report.markup import CONTROL, Child, Markup, element, glyph, image
 from trilemma.report.score_sections import is_below_floor, table_section
 
@@ -24,7 +24,7 @@ __all__ = ["answers_section", "priorities_panel", "task_section", "trilemma_figu
 
 
 def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
-    """Rank by quality, coverage and speed, and draw the Pareto front."""
+    """Rank by quality, coverage and speed."""
     if not (ranking.quality or ranking.coverage or ranking.speed):
         return None
     reach = trilemma_scores(rows)
@@ -60,29 +60,32 @@ def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
         element("p", note, class_="note"),
         element("div", cards, class_="row three"),
     ]
-    if len(rows) < 2 or not ranking.speed or not ranking.quality:
-        return parts
-    front = "The line joins the recipes that no other beats in both. Lower left is better."
-    pareto = element(
-        "figure",
-        element("h3", "Quality against speed"),
-        image(frontier(rows), "Quality against speed"),
-        element("figcaption", front),
-    )
-    return [*parts, element("div", pareto, class_="row front")]
+    return parts
 
 
-def trilemma_figure(rows: Sequence[Row], ranking: Ranking) -> Child:
+def trilemma_figure(rows: Sequence[Row]) -> Child:
     """Draw the trilemma, and say in two sentences what it is."""
-    if len(rows) < 2 or not (ranking.quality and ranking.speed):
+    if len(rows) < 2:
         return None
+    wide = trilemma(rows)
+    if not wide:
+        return None
+    sizes = [
+        (element("span", class_="disc", style=f"width:{d:.0f}px;height:{d:.0f}px"), f"{share:.0%}")
+        for share in (0.25, 0.5, 1.0)
+        for d in (mark_size(share),)
+    ]
     words = (
-        "A model can be good at three things, and most give one up: samples like the data, all of "
-        "the data reached, little time for a sample. A corner is the best that can be had: real "
-        f"data by {quality_metric(rows)}, real data by {coverage_metric(rows)}, 10 µs a sample; "
-        "the centre is the worst trivial baseline, nothing reached, 10 s."
+        "A model can be good at three things, and most give one up: samples like real data "
+        "(high), little time for a sample (right), and much of the data reached (a large mark). "
+        "No other beats those on the line in both quality and speed; strokes are intervals."
     )
-    return element("figure", image(triangle(rows), ""), element("figcaption", words))
+    return element(
+        "figure",
+        element("div", image(wide, ""), class_="on-wide"),
+        element("div", image(trilemma(rows, NARROW), ""), class_="on-narrow"),
+        element("figcaption", words, " ", element("span", "Reached: ", sizes, class_="discs")),
+    )
 
 
 def priorities_panel(rows: Sequence[Row]) -> Child:

@@ -34,18 +34,25 @@ nav a:hover, nav a:focus-visible { color: var(--ink); border-color: currentColor
 .glyph { width: .8em; height: .8em; margin-right: .45em; vertical-align: -.04em; flex: none; }
 .name { font-weight: 620; overflow-wrap: anywhere; }
 figure { margin: 0; min-width: 0; }
-figure img, figure > svg { display: block; width: 100%; height: auto; }
+figure img { display: block; width: 100%; height: auto; }
+figure > svg, .on-wide > svg, .on-narrow > svg, .scroll > svg {
+  display: block; max-width: none; height: auto;
+}
+.on-narrow { display: none; }
+.discs { white-space: nowrap; }
+.disc {
+  display: inline-block; border-radius: 50%;
+  background: currentColor; opacity: .55; vertical-align: middle; margin: 0 .3em 0 .7em;
+}
 figure img { border-radius: 3px; }
-figure svg { overflow: visible; }
 figcaption { margin-top: .55rem; line-height: 1.4; }
 figcaption .name, figcaption h3 { color: var(--ink); font-size: 1rem; }
 figcaption.above { margin: 0 0 .5rem; }
 figure img.exact { width: auto; max-width: 100%; image-rendering: pixelated; border-radius: 0; }
 p, li, h3, dt, dd, summary, figcaption { overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
-.opening { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 3rem; margin-top: 2rem; }
-.opening > :only-child { max-width: 34rem; }
-.front > figure { max-width: 36rem; }
+.opening { grid-template-columns: 42rem minmax(0, 1fr); gap: 2.4rem; margin-top: 2rem; }
+.opening > :only-child { max-width: 42rem; }
 .fold > summary .small { margin-left: .8rem; font-weight: 400; }
 .model > h3 { margin-top: 1.8rem; }
 .names span { margin-right: .9rem; }
@@ -117,12 +124,18 @@ footer {
   max-width: 75rem; margin: 0 auto; padding: 0 1.5rem 4rem; color: var(--soft); font-size: .8rem;
 }
 footer pre { overflow-x: auto; font-size: .7rem; }
+@media (max-width: 71rem) {
+  .opening { grid-template-columns: minmax(0, 1fr); }
+}
 @media (max-width: 44rem) {
+  figure:has(> svg) { overflow-x: auto; }
   main { padding: 2rem 1.1rem 3rem; }
   footer { padding: 0 1.1rem 3rem; }
   h2 { margin-top: 3rem; }
   .scroll { margin: 1rem -1.1rem 0; padding: 0 1.1rem; }
-  .two, .opening { grid-template-columns: minmax(0, 1fr); }
+  .on-wide { display: none; }
+  .on-narrow { display: block; }
+  .two { grid-template-columns: minmax(0, 1fr); }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
   .settings th { width: 9rem; }

@@ -355,7 +355,7 @@ def _cell(row: Row, name: str, best: bool) -> TableCell:
     spread = _finite(score.spread)
     spread_text = "" if spread is None else f" ± {_deviation(name, score.value, spread)}"
     ends = _finite(score.low), _finite(score.high)
-    interval = "" if None in ends else f"{about.written(ends[0])}–{about.written(ends[1])}"
+    interval = "" if None in ends else f"{about.written(ends[0])} … {about.written(ends[1])}"
     by = score.by if name == LIKELIHOOD else ""
     return TableCell(
         mark(name, score) + about.written(score.value) + spread_text, interval, best, by=by

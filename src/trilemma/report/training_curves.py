@@ -13,7 +13,7 @@ import numpy as np
 
 from trilemma.core.event import Event
 from trilemma.core.words import brief
-from trilemma.pictures.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
+from trilemma.pictures.canvas import DASHES, INK, TEXT, end_labels, make_axes, short, ticks, write
 from trilemma.pictures.charts import lines
 from trilemma.pictures.palette import hue
 
@@ -88,7 +88,9 @@ def curves(events: Sequence[Event], family: str = "") -> str:
     colour = hue(family).light
     all_ends = []
     for axes, (objective, terms) in zip(panel, groups.items(), strict=False):
-        axes.set_title(objective, loc="left", fontsize=11, color=INK, alpha=0.85, parse_math=False)
+        axes.set_title(
+            objective, loc="left", fontsize=TEXT, color=INK, alpha=0.85, parse_math=False
+        )
         values = np.concatenate([y for _, y in terms.values()])
         values = values[np.isfinite(values)]
         if len(values) and values.min() > 0 and values.max() / values.min() > 20:
@@ -180,7 +182,7 @@ def _health_panel(
     colour: str,
 ) -> list[tuple[float, float, str]]:
     """Draw curves, smoothed, and a line where each alert came; return the curves' ends."""
-    axes.set_title(panel.title, loc="left", fontsize=11, color=INK, alpha=0.85)
+    axes.set_title(panel.title, loc="left", fontsize=TEXT, color=INK, alpha=0.85)
     values = np.concatenate([y for _, (_, y) in curves])
     values = values[np.isfinite(values) & ((values > 0) | (not panel.is_log))]
     if panel.is_log and len(values):
@@ -204,7 +206,7 @@ def _health_panel(
             textcoords="offset points",
             va="top",
             color=WARNING,
-            fontsize=9.5,
+            fontsize=TEXT,
             parse_math=False,
         )
     _robust(axes, values)
@@ -334,7 +336,7 @@ def heat(
     axes.set_title(
         f"share of the samples; full colour from {full_share:.0%}",
         loc="left",
-        fontsize=11,
+        fontsize=TEXT,
         color=INK,
         alpha=0.85,
         parse_math=False,
