@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "examples"
 CELLS = sorted(p for p in FOLDER.glob("*.py") if p.read_text().startswith("# %%"))
 LONGEST = 60
+LONG = 100
+"""Updates of an example that `make test` leaves to `make test-all`."""
 
 
 def imported(path):
@@ -25,8 +28,11 @@ def imported(path):
 
 
 def takes_long(path):
-    """Tell whether an example trains several times, or in processes of its own."""
-    return path.read_text().count("tl.train(") > 1 or "multiprocessing" in imported(path)
+    """Tell whether an example trains several times, for long, or draws in other processes."""
+    text = path.read_text()
+    steps = [int(count) for count in re.findall(r"\bsteps=(\d+)", text)]
+    trains_often = text.count("tl.train(") > 1 or max(steps, default=0) >= LONG
+    return trains_often or "multiprocessing" in imported(path)
 
 
 def test_there_are_some():
